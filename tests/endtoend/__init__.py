@@ -1,0 +1,3 @@
+"""
+Real relay processes between real clients and real servers, on loopback sockets.
+"""

@@ -1,0 +1,147 @@
+# -*- test-case-name: tests.l4.test_listener -*-
+"""
+A I{listener}: where clients arrive.
+
+It opens its endpoints with the factory of its forwarder, and asks the routing policies on
+behalf of what arrives. What happens to a connection is the forwarder's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from zope.interface import implementer
+
+from wsrelay.errors import PluginFault, RelayError
+from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
+from wsrelay.l4.plans import Plans
+from wsrelay.model import Decision, Forward, Inbound, Refuse, Respond, Serve
+from wsrelay.plane.engine import IPlane
+from wsrelay.plane.verdicts import isLater
+
+__all__ = ["Listener", "ListenerSettings"]
+
+
+@frozen
+class ListenerSettings:
+    """
+    How clients are met. Times in seconds, sizes in bytes.
+
+    @ivar headTimeout: for a whole request head, or a whole ClientHello, to arrive.
+    @ivar keepAliveTimeout: between two requests of one connection.
+    @ivar maxHead: of a request head.
+    @ivar maxHeaders: fields of a request head.
+    """
+
+    headTimeout: float = 10.0
+    keepAliveTimeout: float = 75.0
+    maxHead: int = 32768
+    maxHeaders: int = 100
+
+
+@implementer(IListener)
+class Listener:
+    """
+    One listener.
+
+    @ivar name: as in the configuration.
+    @ivar relay: what it belongs to.
+    @ivar plans: what its decisions need.
+    @ivar plane: what moves its bytes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoints: Sequence[IStreamServerEndpoint],
+        forwarder: IForwarder,
+        policies: Sequence[tuple[str, IRoutingPolicy]],
+        relay: Any,
+        plans: Plans,
+        plane: IPlane,
+        settings: ListenerSettings = ListenerSettings(),
+        otherwise: Forward | None = None,
+    ) -> None:
+        """
+        @param policies: with their names, in the order in which they are asked.
+        @param otherwise: what holds when none of them has an answer.
+        """
+        self.name = name
+        self.relay = relay
+        self.plans = plans
+        self.plane = plane
+        self.settings = settings
+        self._endpoints = endpoints
+        self._policies = tuple(policies)
+        self._otherwise = otherwise
+        self._named: dict[Forward, Forward] = {}
+        self._factory = forwarder.forwardingFactory(self)
+        self.ports: list[IListeningPort] = []
+
+    async def listen(self) -> None:
+        """Open every endpoint. When one cannot be opened, the error names it."""
+        for endpoint in self._endpoints:
+            try:
+                self.ports.append(await endpoint.listen(self._factory))  # type: ignore[arg-type]  # IFactory and IProtocolFactory
+            except Exception as error:
+                reason = getattr(error, "socketError", error)
+                raise RelayError(f"listener {self.name}: cannot listen: {reason}") from error
+
+    async def stop(self) -> None:
+        """Close every endpoint; connections stay."""
+        ports, self.ports = self.ports, []
+        for port in ports:
+            stopped = port.stopListening()
+            if stopped is not None:
+                await stopped
+
+    def decide(self, inbound: Inbound) -> Decision | None | Deferred[Decision | None]:
+        """Ask the policies, see L{IListener.decide}."""
+        for position, (name, policy) in enumerate(self._policies):
+            try:
+                answer: Any = policy.route(inbound)
+            except Exception as error:
+                raise PluginFault(name, f"{type(error).__name__}: {error}") from error
+            if answer is None:
+                continue
+            if isLater(answer):
+                return Deferred.fromCoroutine(self._decideLater(position, answer, inbound))
+            return self._checked(name, answer)
+        return self._otherwise
+
+    async def _decideLater(self, position: int, answer: Any, inbound: Inbound) -> Decision | None:
+        name, _ = self._policies[position]
+        while True:
+            try:
+                decision = await answer if isLater(answer) else answer
+            except Exception as error:
+                raise PluginFault(name, f"{type(error).__name__}: {error}") from error
+            if decision is not None:
+                return self._checked(name, decision)
+            position += 1
+            if position == len(self._policies):
+                return self._otherwise
+            name, policy = self._policies[position]
+            try:
+                answer = policy.route(inbound)
+            except Exception as error:
+                raise PluginFault(name, f"{type(error).__name__}: {error}") from error
+
+    def _checked(self, name: str, decision: Any) -> Decision:
+        if isinstance(decision, Forward):
+            return decision if decision.route else self._withName(name, decision)
+        if isinstance(decision, (Respond, Serve, Refuse)):
+            return decision
+        raise PluginFault(
+            name, f"route() returned {decision!r:.100}, not Forward, Respond, Serve or Refuse"
+        )
+
+    def _withName(self, name: str, decision: Forward) -> Forward:
+        named = self._named.get(decision)
+        if named is None:
+            named = self._named[decision] = evolve(decision, route=name)
+        return named

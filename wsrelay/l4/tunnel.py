@@ -1,0 +1,252 @@
+# -*- test-case-name: tests.l4.test_tunnel -*-
+"""
+A I{tunnel}: one client's TCP connection joined to one backend's, bytes opaque.
+
+It decides and dials while the client's leg holds still, joins the legs, and from then on
+only hears of their ends: a FIN one way is passed on and the other way stays open; a
+connection that broke is broken towards the other side too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.answers import whenAnswered
+from wsrelay.backends.pool import Dialled
+from wsrelay.errors import NoRoute, PluginFault, Refused, RelayError, Violation
+from wsrelay.interfaces import ITunnel
+from wsrelay.l4.life import Life
+from wsrelay.l4.listener import Listener
+from wsrelay.l4.plans import Plan
+from wsrelay.l4.timers import Deadline, IdleTimer
+from wsrelay.model import (
+    Close,
+    CloseReason,
+    Counts,
+    Decision,
+    Direction,
+    Forward,
+    Inbound,
+    Interest,
+    Kind,
+    Party,
+    Refuse,
+)
+from wsrelay.plane.engine import ILink, Lane
+from wsrelay.plane.legs import Leg
+
+__all__ = ["Tunnel", "partyOf", "sender"]
+
+_log = Logger()
+
+
+def sender(direction: Direction) -> Party:
+    """Who sends in this direction."""
+    return Party.CLIENT if direction is Direction.TO_BACKEND else Party.BACKEND
+
+
+def partyOf(error: RelayError) -> Party:
+    """Whose fault an error was."""
+    return Party(error.party)
+
+
+@implementer(ITunnel)
+class Tunnel:
+    """
+    One tunnel, from its client's arrival to its end.
+
+    @ivar id: as in log lines.
+    @ivar inbound: the client's side.
+    """
+
+    route: Forward
+    backend: str = ""
+
+    def __init__(self, listener: Listener, leg: Leg, inbound: Inbound) -> None:
+        """@param leg: holds still."""
+        self.id = inbound.id
+        self.inbound = inbound
+        self._listener = listener
+        self._reactor = listener.relay.reactor
+        self._client = leg
+        self._life = Life(listener, Kind.TUNNEL, inbound)
+        self._link: ILink | None = None
+        self._ended: set[Direction] = set()
+        self._lost: set[Direction] = set()
+        self._deadline = Deadline(self._reactor)
+        self._idle = IdleTimer(self._reactor)
+
+    # -- decide and dial
+
+    def begin(self) -> None:
+        """Ask the policies, dial, join."""
+        try:
+            decision: Any = self._listener.decide(self.inbound)
+        except PluginFault as fault:
+            self._refuse(fault)
+            return
+        whenAnswered(decision, self._decided, self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, RelayError):
+            _log.failure("{id}: internal error", failure, id=self.id)
+            error = RelayError(f"internal error: {error!r}")
+        self._refuse(error)
+
+    def _decided(self, decision: Decision | None) -> None:
+        self._life.decided(decision)
+        try:
+            if isinstance(decision, Forward):
+                self._dial(self._listener.plans.plan(decision))
+            elif decision is None:
+                raise NoRoute("no route")
+            elif isinstance(decision, Refuse):
+                raise Refused(decision.detail or "refused by policy")
+            else:
+                raise PluginFault(
+                    "route", f"{type(decision).__name__} means nothing at layer 4"
+                )
+        except RelayError as error:
+            self._refuse(error)
+
+    def _dial(self, plan: Plan) -> None:
+        self.route = plan.forward
+        dial = plan.pool.connect(self.inbound, plan.forward.settings.connectTimeout)
+        dial.addCallbacks(partial(self._join, plan), self._failed)
+        dial.addErrback(self._failed)
+
+    def _refuse(self, error: RelayError) -> None:
+        """It ends before it began."""
+        self._life.end(partyOf(error), error.detail)
+        self._client.abort() if isinstance(error, PluginFault) else self._client.close()
+        self._life.close()
+
+    # -- relay
+
+    def _join(self, plan: Plan, dialled: Dialled) -> None:
+        self._life.connected(dialled)
+        self.backend = dialled.backend.name
+        if self._client.isLost:
+            self._life.end(Party.CLIENT, "left before a backend had accepted")
+            dialled.leg.abort()
+            self._life.close()
+            return
+        settings = plan.forward.settings
+        try:
+            lanes = {direction: self._lane(plan, direction) for direction in Direction}
+        except PluginFault as fault:
+            dialled.leg.abort()
+            self._refuse(fault)
+            return
+        self._life.established(Kind.TUNNEL, {each: Interest.BYTES for each in Direction})
+        self._deadline.after = settings.closeTimeout
+        link = self._listener.plane.link(self._client, dialled.leg, lanes, self)
+        self._link = link
+        if settings.idleTimeout is not None:
+            self._idle.watch(link.idleFor, settings.idleTimeout, self._idleTooLong)
+        self._listener.relay.opened(self, self.close)
+        link.start()
+
+    def _lane(self, plan: Plan, direction: Direction) -> Lane:
+        filters = plan.streamFilters
+        if not filters:
+            return Lane()
+        hooks = []
+        for name, each in filters if direction is Direction.TO_BACKEND else filters[::-1]:
+            try:
+                hook = each.attach(self, direction)
+            except Exception as error:
+                raise PluginFault(name, f"attach: {type(error).__name__}: {error}") from error
+            if hook is not None:
+                hooks.append((name, hook))
+        if len(hooks) > 1:
+            raise PluginFault(
+                "+".join(name for name, _ in hooks),
+                "more than one stream filter wants the same direction of one tunnel",
+            )
+        if not hooks:
+            return Lane()
+        ((name, hook),) = hooks
+        return Lane(hook=hook, hookName=name)
+
+    def _idleTooLong(self, seconds: float) -> None:
+        self._life.end(Party.RELAY, f"idle for {seconds:.0f} s")
+        self.close()
+
+    # -- ITunnel
+
+    def close(self) -> None:
+        """End it, see L{ITunnel.close}."""
+        self._life.end(Party.RELAY, "closed")
+        if self._link is not None and len(self._lost) < 2:
+            self._deadline.start(self._link.abort)
+            self._link.close()
+
+    def counts(self) -> Mapping[Direction, Counts]:
+        """What went each way so far."""
+        if self._link is None:
+            return {direction: Counts() for direction in Direction}
+        return self._link.counts()
+
+    def whenClosed(self, call: Callable[[CloseReason], None]) -> None:
+        """Call at the end, see L{ITunnel.whenClosed}."""
+        self._life.whenClosed(call)
+
+    # -- the owner of the link
+
+    def streamEnded(self, direction: Direction) -> None:
+        """Pass the FIN on; when both have said it, that is the end."""
+        self._ended.add(direction)
+        assert self._link is not None
+        self._life.end(sender(direction), "closed its connection")
+        if len(self._ended) == 2:
+            self.close()
+        else:
+            self._link.finish(direction)
+
+    def legLost(self, direction: Direction, failure: Failure) -> None:
+        """One connection is gone: deliver what it had sent, or break the other too."""
+        self._lost.add(direction)
+        if len(self._lost) == 2:
+            self._finish()
+            return
+        assert self._link is not None
+        isClean = failure.check(ConnectionDone) is not None
+        detail = "closed its connection" if isClean else "its connection broke"
+        self._life.end(sender(direction), detail)
+        if isClean:
+            self.close()
+        else:
+            self._link.abort()
+
+    def hookAsked(self, direction: Direction, close: Close) -> None:
+        """A stream filter wants the end."""
+        self._life.end(Party.PLUGIN, f"closed: {close.code} {close.reason}".rstrip())
+        self.close()
+
+    def hookFailed(self, direction: Direction, failure: Failure) -> None:
+        """A stream filter raised."""
+        name = "+".join(name for name, _ in self._listener.plans.plan(self.route).streamFilters)
+        _log.failure("{id}: {plugin} failed", failure, id=self.id, plugin=name)
+        self._life.end(Party.PLUGIN, f"{name}: {failure.type.__name__}: {failure.value}")
+        self.close()
+
+    def violated(self, direction: Direction, violation: Violation) -> None:
+        """Bytes have no rules to break."""
+
+    def closeReceived(self, direction: Direction, code: int | None, reason: str) -> None:
+        """Bytes have no Close frames."""
+
+    def _finish(self) -> None:
+        self._deadline.cancel()
+        self._idle.cancel()
+        self._listener.relay.closed(self)
+        self._life.close(self.counts())

@@ -1,0 +1,414 @@
+# -*- test-case-name: tests.l7.test_exchange -*-
+"""
+An I{exchange}: one request, one decision, one response.
+
+It is born when a request head has been read, asks the policies, lets the request filters
+work, dials, and relays both bodies as they come. If the request asks for a WebSocket and the
+backend agrees with a true 101, the exchange becomes a session and its life goes on there.
+
+The client's side is a L{Door}: a connection of ours, or a C{twisted.web} request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol as TypingProtocol
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.answers import whenAnswered
+from wsrelay.backends.pool import Dialled
+from wsrelay.errors import (
+    BackendFault,
+    ClientFault,
+    ContentTooLarge,
+    NoRoute,
+    PluginFault,
+    Refused,
+    RelayError,
+)
+from wsrelay.interfaces import IExchange
+from wsrelay.l4.life import Life
+from wsrelay.l4.listener import Listener
+from wsrelay.l4.plans import Plan
+from wsrelay.l4.tunnel import partyOf
+from wsrelay.l7.fetch import Fetch
+from wsrelay.l7.fields import framed, outboundRequest, outboundResponse
+from wsrelay.l7.pages import page
+from wsrelay.l7.serve import Served
+from wsrelay.l7.upgrade import Upgrade
+from wsrelay.model import (
+    Counts,
+    Decision,
+    Direction,
+    Forward,
+    Headers,
+    Inbound,
+    Kind,
+    OutboundRequest,
+    OutboundResponse,
+    Party,
+    Phase,
+    Refuse,
+    Request,
+    Respond,
+    Response,
+    Serve,
+)
+from wsrelay.plane.legs import Leg
+from wsrelay.wire.bodies import LAST_CHUNK, BodyKind, Framing, chunk, requestFraming
+from wsrelay.wire.handshake import wantsUpgrade
+from wsrelay.wire.heads import writeRequest
+
+__all__ = ["Door", "Exchange"]
+
+_log = Logger()
+_CLOSE = ((b"Connection", b"close"),)
+
+
+class Door(TypingProtocol):
+    """The client's side of an exchange."""
+
+    @property
+    def source(self) -> Any:
+        """An L{IPushProducer}: pauses the request's body."""
+
+    def feed(self, source: Any) -> None:
+        """Let C{source} (an L{IPushProducer}) be paused while the client does not read."""
+
+    def give(self) -> Leg:
+        """Give the leg away, holding still."""
+
+    def upload(self, framing: Framing) -> None:
+        """Deliver the request's body to L{Exchange.uploaded} and L{Exchange.uploadEnded}."""
+
+    def watch(self) -> None:
+        """Nothing is to be read, but say when the client leaves."""
+
+    def interim(self, status: int, reason: str, headers: Headers) -> None:
+        """Send a 1xx."""
+
+    def head(self, status: int, reason: str, headers: Headers, framing: Framing) -> None:
+        """Begin the response."""
+
+    def content(self, data: bytes) -> None:
+        """Send some of its body."""
+
+    def end(self) -> None:
+        """The response is complete."""
+
+    def cut(self) -> None:
+        """The response will never be complete."""
+
+    def answer(self, respond: Respond, isHead: bool = False) -> int:
+        """Send a whole response of the relay's own; bytes of its body."""
+
+    def accept(self, headers: Headers) -> Leg:
+        """Send a 101 and give the leg away, holding still."""
+
+
+@implementer(IExchange)
+class Exchange:
+    """One exchange, see the module and L{IExchange}."""
+
+    route: Forward
+    outbound: OutboundRequest
+    response: OutboundResponse | None = None
+
+    def __init__(self, listener: Listener, door: Door, inbound: Inbound, size: int) -> None:
+        """
+        @param size: bytes of the request's head.
+        """
+        self.id = inbound.id
+        self.inbound = inbound
+        self.isUpgrade = False
+        self.listener = listener
+        self.door = door
+        self.life = Life(listener, Kind.EXCHANGE, inbound)
+        self._request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
+        self._counts = {
+            Direction.TO_BACKEND: Counts(bytes=size),
+            Direction.TO_CLIENT: Counts(),
+        }
+        self._plan: Plan | None = None
+        self._dial: Deferred[None] | None = None
+        self._fetch: Fetch | None = None
+        self._upgrade: Upgrade | None = None
+        self._uploaded = 0
+        self._isUploading = False
+        self._isAnswered = False
+        self._isOver = False
+        self._framing = Framing(BodyKind.NONE)
+
+    # -- decide
+
+    def begin(self) -> None:
+        """Check the request and ask the policies."""
+        self.door.watch()
+        if self._isOver:
+            return
+        try:
+            if wantsUpgrade(self._request):
+                self.isUpgrade = True
+                self._upgrade = Upgrade(self)
+            else:
+                self._framing = requestFraming(self._request)
+            decision: Any = self.listener.decide(self.inbound)
+        except RelayError as error:
+            self.fail(error)
+            return
+        whenAnswered(decision, self._guarded(self._decided), self._failed)
+
+    def _guarded(self, step: Callable[..., None]) -> Callable[..., None]:
+        """A step that does nothing once all is over, and whose errors are answered."""
+
+        def guarded(*args: Any) -> None:
+            if self._isOver:
+                return
+            try:
+                step(*args)
+            except RelayError as error:
+                self.fail(error)
+            except Exception:
+                self._failed(Failure())
+
+        return guarded
+
+    def _decided(self, decision: Decision | None) -> None:
+        self.life.decided(decision)
+        if isinstance(decision, Forward):
+            self._forward(self.listener.plans.plan(decision))
+        elif decision is None:
+            raise NoRoute("no route")
+        elif isinstance(decision, Refuse):
+            raise Refused(decision.detail or "refused by policy")
+        elif isinstance(decision, Serve):
+            self._isAnswered = True
+            self._isOver = True
+            Served(self, decision, self._framing).begin()
+        else:
+            self._respond(Party.RELAY, decision)
+
+    # -- request filters, dial
+
+    def _forward(self, plan: Plan) -> None:
+        self._plan = plan
+        self.route = plan.forward
+        self._checkSize(self._framing.length)
+        authority = plan.pool.backends[0].destination.authority if plan.pool.backends else ""
+        self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority)
+        if self._upgrade is not None:
+            self._upgrade.plan(plan)
+        self._filter(list(plan.requestFilters), "requestReceived", self._connect)
+
+    def _filter(self, left: list[tuple[str, Any]], method: str, then: Callable[[], None]) -> None:
+        """Run the filters that are left, then go on; the first that answers itself ends it."""
+        while left:
+            name, each = left.pop(0)
+            try:
+                answer = getattr(each, method)(self)
+            except Exception as error:
+                raise PluginFault(name, f"{method}: {type(error).__name__}: {error}") from error
+            if answer is None:
+                continue
+            go = self._guarded(partial(self._filtered, left, name, method, then))
+            whenAnswered(answer, go, self._guarded(partial(self._filterFailed, name, method)))
+            return
+        then()
+
+    def _filtered(
+        self, left: list[Any], name: str, method: str, then: Callable[[], None], answer: Any
+    ) -> None:
+        if answer is None:
+            self._filter(left, method, then)
+        elif isinstance(answer, Respond):
+            self._respond(Party.PLUGIN, answer, name)
+        else:
+            raise PluginFault(name, f"{method} returned {answer!r:.100}, not None or Respond")
+
+    def _filterFailed(self, name: str, method: str, failure: Failure) -> None:
+        _log.failure("{id}: {plugin} failed", failure, id=self.id, plugin=name)
+        raise PluginFault(name, f"{method}: {failure.type.__name__}: {failure.value}")
+
+    def _connect(self) -> None:
+        assert self._plan is not None
+        timeout = self.route.settings.connectTimeout
+        dial = self._plan.pool.connect(self.inbound, timeout)
+        self._dial = dial.addCallbacks(self._connected, self._failed)
+        dial.addErrback(self._failed)
+
+    def _connected(self, dialled: Dialled) -> None:
+        self._dial = None
+        if self._isOver:
+            dialled.leg.abort()
+            return
+        self.life.connected(dialled)
+        clock = self.listener.relay.reactor
+        fetch = Fetch(clock, dialled.leg, self._request.method, self.isUpgrade, self)
+        self._fetch = fetch
+        if self._upgrade is not None:
+            fields = self._upgrade.fields(self.outbound.headers)
+        else:
+            fields = framed(self.outbound.headers, self._framing, _CLOSE)
+        head = writeRequest(self.outbound.method, self.outbound.target, fields)
+        fetch.begin(head)
+        if self._isOver:
+            return
+        if self._upgrade is not None:
+            fetch.expect(self.route.settings.responseTimeout)
+        else:
+            self._isUploading = True
+            dialled.leg.feed(self.door.source)
+            self.door.upload(self._framing)
+
+    # -- the request's body
+
+    def _checkSize(self, size: int) -> None:
+        limit = self.route.settings.maxBody
+        if limit is not None and size > limit:
+            raise ContentTooLarge(f"request body over {limit} bytes")
+
+    def uploaded(self, data: bytes) -> None:
+        """Some of the request's body came."""
+        self._counts[Direction.TO_BACKEND].bytes += len(data)
+        self._uploaded += len(data)
+        try:
+            self._checkSize(self._uploaded)
+        except ContentTooLarge as error:
+            self.fail(error)
+            return
+        if self._fetch is not None:
+            isChunked = self._framing.kind is BodyKind.CHUNKED
+            self._fetch.leg.write(chunk(data) if isChunked else data)
+
+    def uploadEnded(self) -> None:
+        """The whole request's body came."""
+        self._isUploading = False
+        if self._fetch is not None and not self._isOver:
+            if self._framing.kind is BodyKind.CHUNKED:
+                self._fetch.leg.write(LAST_CHUNK)
+            self._fetch.leg.starve()
+            self._fetch.expect(self.route.settings.responseTimeout)
+
+    # -- the response: hears of the fetch
+
+    def interim(self, response: Response) -> None:
+        """A 1xx from the backend."""
+        cleaned = outboundResponse(response, False)
+        self.door.interim(response.status, response.reason, cleaned.headers)
+
+    def responded(self, response: Response, framing: Framing) -> None:
+        """The response's head from the backend; filters see it first."""
+        step: Callable[[], None] = partial(self._relayHead, response, framing)
+        try:
+            if response.status == 101 and self._upgrade is not None:
+                self._upgrade.check(response)
+                step = self._switch
+            self.response = outboundResponse(response, response.status == 101)
+            assert self._plan is not None
+            filters = list(reversed(self._plan.requestFilters))
+            self._filter(filters, "responseReceived", self._guarded(step))
+        except RelayError as error:
+            self.fail(error)
+
+    def _relayHead(self, response: Response, framing: Framing) -> None:
+        assert self.response is not None
+        assert self._fetch is not None
+        headers = self.response.headers
+        if self._request.method == "HEAD" or response.status == 304:
+            # There is a length but no body (RFC 9110 section 8.6).
+            for length in response.headers.rawAll(b"content-length"):
+                framing = Framing(BodyKind.LENGTH, int(length))
+        self._isAnswered = True
+        self.life.phase = Phase.RELAY
+        self.life.status = self.response.status
+        self.door.head(self.response.status, self.response.reason, headers, framing)
+        self.door.feed(self._fetch.leg)
+        self._fetch.readBody()
+
+    def content(self, data: bytes) -> None:
+        """Some of the response's body."""
+        self._counts[Direction.TO_CLIENT].bytes += len(data)
+        self.door.content(data)
+
+    def completed(self) -> None:
+        """The whole response was relayed."""
+        self.life.end(Party.BACKEND, f"answered {self.life.status}")
+        self._fetch = None
+        self._over()
+        self.door.end()
+        self.life.close(self._counts)
+
+    def failed(self, error: BackendFault) -> None:
+        """The backend will not complete it."""
+        self.fail(type(error)(f"{self.life.backend} {error.detail}"))
+
+    def _switch(self) -> None:
+        """The 101 is true: from here on it is a session."""
+        assert self._upgrade is not None
+        assert self._fetch is not None
+        session = self._upgrade.session(self._fetch.leg)
+        self._isOver = True
+        session.begin()
+
+    # -- ends
+
+    def clientFailed(self, error: ClientFault) -> None:
+        """What the client sends as a body is none."""
+        self.fail(error)
+
+    def clientLeft(self, detail: str) -> None:
+        """The client is gone: nobody wants an answer any more."""
+        if self._isOver:
+            return
+        self.life.end(Party.CLIENT, detail)
+        self.life.status = self.life.status or 499
+        self._over()
+        self.door.cut()
+        self.life.close(self._counts)
+
+    def _respond(self, party: Party, respond: Respond, name: str = "") -> None:
+        detail = f"{name}: answered {respond.status}" if name else f"answered {respond.status}"
+        self._finish(party, detail, respond)
+
+    def _failed(self, failure: Failure) -> None:
+        if self._isOver:
+            return
+        error = failure.value
+        if not isinstance(error, RelayError):
+            _log.failure("{id}: internal error", failure, id=self.id)
+            error = RelayError(f"internal error: {error!r}")
+        self.fail(error)
+
+    def fail(self, error: RelayError) -> None:
+        """Answer an error, or cut the response if it has begun."""
+        if self._isOver:
+            return
+        if isinstance(error, PluginFault):
+            _log.error("{id}: {detail}", id=self.id, detail=error.detail)
+        self._finish(partyOf(error), error.detail, page(error))
+
+    def _finish(self, party: Party, detail: str, respond: Respond) -> None:
+        self.life.end(party, detail)
+        self._over()
+        if self._isAnswered:
+            self.door.cut()
+        else:
+            self._isAnswered = True
+            self.life.status = respond.status
+            sent = self.door.answer(respond, self._request.method == "HEAD")
+            self._counts[Direction.TO_CLIENT].bytes += sent
+        self.life.close(self._counts)
+
+    def _over(self) -> None:
+        """Let go of the backend."""
+        self._isOver = True
+        if self._dial is not None:
+            self._dial.cancel()
+        if self._fetch is not None:
+            self._fetch.cancel()
+            self._fetch = None

@@ -1,0 +1,30 @@
+# -*- test-case-name: tests.l7.test_forwarder -*-
+"""
+C{forwarder = "http"}: each accepted connection becomes a L{Connection}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zope.interface import implementer
+
+from wsrelay.interfaces import IForwarder
+from wsrelay.l4.forwarders import LegFactory
+from wsrelay.l7.connection import Connection
+from wsrelay.plane.legs import Leg
+
+__all__ = ["HTTPForwarder"]
+
+
+@implementer(IForwarder)
+class HTTPForwarder:
+    """HTTP/1.1 and WebSockets."""
+
+    def forwardingFactory(self, listener: Any) -> LegFactory:
+        """See L{IForwarder.forwardingFactory}."""
+
+        def arrived(leg: Leg) -> None:
+            Connection(listener, leg)
+
+        return LegFactory(arrived)

@@ -1,0 +1,150 @@
+# -*- test-case-name: tests.l7.test_upgrade -*-
+"""
+Settles one WebSocket handshake between three parties (RFC 6455 section 4).
+
+The client's handshake is checked before anything is forwarded; the backend gets the
+client's own key and an offer of extensions that the relay can live with; its 101 is checked
+before the client is answered. Who needs to read messages was asked before, so
+permessage-deflate stays between the two ends whenever nobody does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from wsrelay.errors import BadResponse, PluginFault
+from wsrelay.l4.plans import Plan
+from wsrelay.l7.session import Session
+from wsrelay.model import Direction, Headers, Interest, MutableHeaders, Request, Response
+from wsrelay.plane.engine import Lane
+from wsrelay.plane.legs import Leg
+from wsrelay.wire.deflate import Parameters, acceptOffer, offerToBackend, parseAnswer
+from wsrelay.wire.handshake import Accepted, acceptKey, checkAccepted, readHandshake
+
+if TYPE_CHECKING:
+    from wsrelay.l7.exchange import Exchange
+
+__all__ = ["Upgrade"]
+
+_RSV1 = 0x40
+_RSV_ANY = 0x70
+
+
+class Upgrade:
+    """One handshake on its way."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        """@raise BadHandshake: the client's handshake is none."""
+        self._exchange = exchange
+        self._request: Request = exchange.inbound.request  # type: ignore[assignment]  # there is one at L7
+        self._handshake = readHandshake(self._request)
+        self._offer = ""
+        self._accepted = Accepted(None, "")
+        self._extensions = ""
+        self._client: Parameters | None = None
+        self._backend: Parameters | None = None
+
+    def plan(self, plan: Plan) -> None:
+        """The route is known: choose which extensions to offer."""
+        self._plan = plan
+        self._levels = {direction: plan.level(direction) for direction in Direction}
+        if plan.forward.settings.compression == "off":
+            self._offer = ""
+        elif self._readsMessages:
+            self._offer = offerToBackend(self._handshake.extensions)
+        else:
+            self._offer = self._handshake.extensions
+
+    @property
+    def _readsMessages(self) -> bool:
+        return Interest.MESSAGES in self._levels.values()
+
+    def fields(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """The fields of the request to the backend: C{headers} and the handshake's own."""
+        fields = list(headers.raw)
+        fields += (
+            (b"Connection", b"Upgrade"),
+            (b"Upgrade", b"websocket"),
+            (b"Sec-WebSocket-Version", b"13"),
+            (b"Sec-WebSocket-Key", self._handshake.key),
+        )
+        if self._offer:
+            fields.append((b"Sec-WebSocket-Extensions", self._offer.encode("latin-1")))
+        return fields
+
+    def check(self, response: Response) -> None:
+        """
+        Check the backend's 101 against what it was asked.
+
+        @raise BadResponse: it is not a true 101.
+        """
+        asked = evolve(self._handshake, extensions=self._offer)
+        self._accepted = checkAccepted(asked, response)
+        self._extensions = self._accepted.extensions
+        if self._readsMessages:
+            self._backend = parseAnswer(self._accepted.extensions)
+            self._client = self._backend
+            if self._backend is None and self._offer and self._bothRead:
+                # The backend does not compress; the client's leg may nevertheless.
+                self._extensions, self._client = acceptOffer(self._handshake.extensions)
+
+    @property
+    def _bothRead(self) -> bool:
+        return all(level is Interest.MESSAGES for level in self._levels.values())
+
+    def session(self, backend: Leg) -> Session:
+        """
+        Accept the client, and join the two.
+
+        @param backend: the leg that the 101 came from, holding still.
+        @raise PluginFault: a filter could not be attached; the client was not accepted.
+        """
+        exchange = self._exchange
+        session = Session(
+            exchange.listener, exchange.life, self._plan, self._accepted.subprotocol
+        )
+        lanes = {direction: self._lane(session, direction) for direction in Direction}
+        client = exchange.door.accept(self._answer())
+        exchange.life.status = 101
+        session.join(client, backend, lanes, self._extensions)
+        return session
+
+    def _answer(self) -> MutableHeaders:
+        """The fields of the 101 to the client."""
+        response = self._exchange.response
+        if response is None:
+            raise BadResponse("no 101 was read")
+        headers = MutableHeaders(response.headers.raw)
+        headers.set("Upgrade", "websocket")
+        headers.set("Connection", "Upgrade")
+        headers.set("Sec-WebSocket-Accept", acceptKey(self._handshake.key))
+        if self._extensions:
+            headers.set("Sec-WebSocket-Extensions", self._extensions)
+        return headers
+
+    def _lane(self, session: Session, direction: Direction) -> Lane:
+        settings = self._plan.forward.settings
+        lane = Lane(
+            self._levels[direction],
+            maxFrame=settings.maxFrame,
+            maxMessage=settings.maxMessage,
+            rsv=_rsvOf(self._extensions),
+        )
+        if lane.level is Interest.MESSAGES:
+            lane.hookName, lane.hook = session.attach(
+                self._plan.messageFilters[direction], direction
+            )
+            isUp = direction is Direction.TO_BACKEND
+            lane.inflate = self._client if isUp else self._backend
+            lane.deflate = self._backend if isUp else self._client
+        return lane
+
+
+def _rsvOf(extensions: str) -> int:
+    """The reserved bits that these extensions may set (RFC 7692 section 6 for RSV1)."""
+    names = {part.partition(";")[0].strip().lower() for part in extensions.split(",")} - {""}
+    if not names:
+        return 0
+    return _RSV1 if names == {"permessage-deflate"} else _RSV_ANY

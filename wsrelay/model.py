@@ -1,0 +1,638 @@
+# -*- test-case-name: tests.test_model -*-
+"""
+The facts that travel along the road, as values.
+
+What a client is before a choice was made (L{Inbound}, L{Request}), what a policy
+may decide about it (L{Forward}, L{Respond}, L{Serve}, L{Refuse}), what a message
+hook sees and may answer (L{Message}, L{Drop}, L{Reply}, L{Close}), how everything
+ends (L{CloseReason}), and what observers hear (L{Event}).
+
+Nothing here knows a socket, a clock or Twisted. Values are frozen; the two things a
+request filter edits, L{MutableHeaders} and what carries them, are marked so.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, TypeAlias, final
+from urllib.parse import parse_qs
+
+from attrs import define, field, frozen
+
+__all__ = [
+    "Address",
+    "Close",
+    "CloseReason",
+    "Closed",
+    "Connected",
+    "Counts",
+    "Decided",
+    "Decision",
+    "Direction",
+    "Drop",
+    "Established",
+    "Event",
+    "Forward",
+    "Headers",
+    "Inbound",
+    "Interest",
+    "Kind",
+    "Message",
+    "MutableHeaders",
+    "Opened",
+    "OutboundRequest",
+    "OutboundResponse",
+    "Party",
+    "Phase",
+    "Refuse",
+    "Reply",
+    "Request",
+    "Respond",
+    "Response",
+    "Retire",
+    "RouteSettings",
+    "Serve",
+    "Verdict",
+]
+
+
+# --------------------------------------------------------------------- directions
+
+
+class Direction(enum.Enum):
+    """Which way bytes go. The sender of L{TO_BACKEND} is the client, and the reverse."""
+
+    TO_BACKEND = "to-backend"
+    TO_CLIENT = "to-client"
+
+    @property
+    def opposite(self) -> Direction:
+        """The other way."""
+        return Direction.TO_CLIENT if self is Direction.TO_BACKEND else Direction.TO_BACKEND
+
+
+class Interest(enum.IntEnum):
+    """
+    How much of one direction somebody needs to see; the relay does no more.
+
+    C{BYTES}: nothing. C{FRAMES}: WebSocket frame heads. C{MESSAGES}: whole messages,
+    unmasked, reassembled and inflated.
+    """
+
+    BYTES = 0
+    FRAMES = 1
+    MESSAGES = 2
+
+
+# ------------------------------------------------------------------------- clients
+
+
+@frozen
+class Address:
+    """
+    One end of a connection.
+
+    @ivar host: an IP address in text; C{"unix:"} and the path (which may be empty) for a
+        UNIX socket.
+    @ivar port: the TCP port; 0 for a UNIX socket.
+    """
+
+    host: str
+    port: int = 0
+
+    def __str__(self) -> str:
+        if self.host.startswith("unix:"):
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """The address as a number, IPv4 in IPv6 unwrapped; C{None} for a UNIX socket."""
+        try:
+            number = ipaddress.ip_address(self.host.partition("%")[0])
+        except ValueError:
+            return None
+        return getattr(number, "ipv4_mapped", None) or number
+
+
+def _name(name: str | bytes) -> bytes:
+    return (name.encode("ascii") if isinstance(name, str) else name).lower()
+
+
+def _value(value: str | bytes) -> bytes:
+    return value.encode("latin-1") if isinstance(value, str) else value
+
+
+_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def _checkedField(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
+    """A field that is safe to write on the wire (RFC 9110 section 5.5), or C{ValueError}."""
+    rawName = name.encode("ascii") if isinstance(name, str) else name
+    if not rawName or not _TOKEN.issuperset(rawName.lower()):
+        raise ValueError(f"not a header name: {name!r}")
+    rawValue = _value(value)
+    if b"\r" in rawValue or b"\n" in rawValue or b"\x00" in rawValue:
+        raise ValueError(f"header {name!r}: a value must not contain CR, LF or NUL")
+    return rawName, rawValue.strip(b" \t")
+
+
+class Headers:
+    """
+    Header fields in the order they came, looked up without regard to case.
+
+    Values are read as C{str} (each byte one character, ISO 8859-1); L{raw} has the bytes.
+    """
+
+    __slots__ = ("_index", "_raw")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self._raw: tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]] = tuple(raw)
+        self._index: dict[bytes, list[bytes]] | None = None
+
+    @property
+    def raw(self) -> Iterable[tuple[bytes, bytes]]:
+        """The fields as pairs of bytes, in order, names as they were written."""
+        return self._raw
+
+    def _lookup(self) -> dict[bytes, list[bytes]]:
+        index = self._index
+        if index is None:
+            index = self._index = {}
+            for name, value in self._raw:
+                index.setdefault(name.lower(), []).append(value)
+        return index
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The first value of C{name}, or C{default}."""
+        values = self._lookup().get(_name(name))
+        return values[0].decode("latin-1") if values else default
+
+    def getAll(self, name: str) -> list[str]:
+        """Every value of C{name}, in order; empty when there is none."""
+        return [value.decode("latin-1") for value in self._lookup().get(_name(name), ())]
+
+    def rawAll(self, name: bytes) -> list[bytes]:
+        """Every value of the lower-case C{name} as bytes."""
+        return self._lookup().get(name, [])
+
+    def tokens(self, name: str) -> list[str]:
+        """The elements of a comma-separated list field, over all its lines, trimmed."""
+        found = []
+        for value in self.getAll(name):
+            found += [part for part in (piece.strip(" \t") for piece in value.split(",")) if part]
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _name(name) in self._lookup()
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for name, value in self._raw:
+            yield name.decode("latin-1"), value.decode("latin-1")
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Headers):
+            return NotImplemented
+        return list(self._raw) == list(other._raw)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._raw))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self._raw)!r})"
+
+
+class MutableHeaders(Headers):
+    """
+    Header fields that a filter may edit.
+
+    A name that is no token, or a value with CR, LF or NUL, is a C{ValueError} here, so
+    that no plugin can split a request or response.
+    """
+
+    __slots__ = ()
+    _raw: list[tuple[bytes, bytes]]
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__()
+        self._raw = list(raw)
+
+    def set(self, name: str | bytes, value: str | bytes) -> None:
+        """Make C{value} the only value of C{name}."""
+        checked = _checkedField(name, value)
+        self.remove(name)
+        self._raw.append(checked)
+        self._index = None
+
+    def add(self, name: str | bytes, value: str | bytes) -> None:
+        """Add one more field line."""
+        self._raw.append(_checkedField(name, value))
+        self._index = None
+
+    def remove(self, name: str | bytes) -> None:
+        """Remove every field line of that name, if there is any."""
+        lower = _name(name)
+        self._raw = [pair for pair in self._raw if pair[0].lower() != lower]
+        self._index = None
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+
+@frozen
+class Request:
+    """
+    One HTTP request head as the relay read it. There is no other reading of it.
+
+    @ivar method: in the case it was written.
+    @ivar target: the request target as it was written: path and query in origin-form (an
+        absolute-form target was taken apart when the head was read).
+    @ivar headers: all fields, in order.
+    @ivar version: (1, 0) or (1, 1).
+    """
+
+    method: str
+    target: str
+    headers: Headers
+    version: tuple[int, int] = (1, 1)
+
+    @cached_property
+    def path(self) -> str:
+        """The path as it was written, without the query."""
+        return self.target.partition("?")[0]
+
+    @cached_property
+    def host(self) -> str:
+        """The C{Host}, lower-case, without port; empty when there is none."""
+        host = (self.headers.get("host") or "").lower()
+        if host.startswith("["):
+            return host.partition("]")[0][1:]
+        return host.partition(":")[0]
+
+    @cached_property
+    def query(self) -> Mapping[str, list[str]]:
+        """The query's parameters, percent-decoded; an empty value counts."""
+        return parse_qs(self.target.partition("?")[2], keep_blank_values=True)
+
+    @cached_property
+    def cookies(self) -> Mapping[str, str]:
+        """Cookies by name; a pair that does not parse is left out."""
+        jar: dict[str, str] = {}
+        for line in self.headers.getAll("cookie"):
+            for pair in line.split(";"):
+                try:
+                    jar.update({k: m.value for k, m in SimpleCookie(pair).items()})
+                except CookieError:
+                    continue
+        return jar
+
+
+@frozen
+class Response:
+    """
+    One HTTP response head as a backend sent it.
+
+    @ivar reason: the reason phrase; it means nothing and may be empty.
+    """
+
+    status: int
+    reason: str
+    headers: Headers
+    version: tuple[int, int] = (1, 1)
+
+
+@frozen
+class Inbound:
+    """
+    What is known about a client before anybody decided anything.
+
+    @ivar id: unique in this process; it stands in every log line and event about it.
+    @ivar listener: the name of the listener it came to.
+    @ivar client: where it comes from.
+    @ivar local: where it arrived.
+    @ivar secure: whether TLS ended at this listener.
+    @ivar serverName: the name asked for in the TLS handshake (SNI), lower-case, or C{None}.
+    @ivar alpn: the protocols offered (passthrough) or chosen (TLS ended here).
+    @ivar request: the request head at L7; C{None} at L4.
+    """
+
+    id: str
+    listener: str
+    client: Address
+    local: Address
+    secure: bool = False
+    serverName: str | None = None
+    alpn: tuple[str, ...] = ()
+    request: Request | None = None
+
+
+@define
+class OutboundRequest:
+    """
+    The request as the backend will get it: C{inbound.request} cleaned of hop-by-hop
+    fields, forwarding fields added. A request filter edits it.
+    """
+
+    method: str
+    target: str
+    headers: MutableHeaders
+
+
+@define
+class OutboundResponse:
+    """
+    The response as the client will get it, cleaned of hop-by-hop fields. A request filter
+    edits its headers, and its status unless that is 101.
+    """
+
+    status: int
+    reason: str
+    headers: MutableHeaders
+
+
+# ----------------------------------------------------------------------- decisions
+
+
+@frozen
+class RouteSettings:
+    """
+    How what a route matched is relayed. Times in seconds, sizes in bytes; C{None} is no
+    limit.
+
+    @ivar connectTimeout: for one backend to accept the connection.
+    @ivar responseTimeout: for the backend's response head.
+    @ivar idleTimeout: without a byte in either direction, before a tunnel or session ends.
+    @ivar closeTimeout: for the closing handshake, and for the last bytes to leave.
+    @ivar maxFrame: payload of one WebSocket frame.
+    @ivar maxMessage: one WebSocket message, all frames, inflated if it is inflated here.
+    @ivar maxBody: one HTTP request body.
+    @ivar compression: C{"end-to-end"} leaves permessage-deflate to the two ends whenever no
+        message filter needs the text; C{"off"} removes it from the handshake.
+    """
+
+    connectTimeout: float = 5.0
+    responseTimeout: float = 60.0
+    idleTimeout: float | None = 3600.0
+    closeTimeout: float = 10.0
+    maxFrame: int | None = None
+    maxMessage: int | None = 64 * 1024 * 1024
+    maxBody: int | None = None
+    compression: str = "end-to-end"
+
+
+@frozen(cache_hash=True)
+class Forward:
+    """
+    Relay this client to a backend of a pool.
+
+    @ivar pool: the pool's name in the configuration.
+    @ivar filters: names of plugins, in order towards the backend.
+    @ivar route: the name of the rule, for logs.
+    """
+
+    pool: str
+    filters: tuple[str, ...] = ()
+    route: str = ""
+    settings: RouteSettings = RouteSettings()
+
+
+@frozen
+class Respond:
+    """Answer at once (L7 only)."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+@frozen
+class Serve:
+    """
+    Let a C{twisted.web} C{IResource} answer (L7 only).
+
+    @ivar maxBody: bytes of a request body; C{twisted.web} keeps all of it.
+    """
+
+    resource: Any
+    maxBody: int = 16 * 1024 * 1024
+
+
+@frozen
+class Refuse:
+    """Turn the client away: 403 at L7, a closed connection at L4. C{detail} is logged."""
+
+    detail: str = ""
+
+
+Decision: TypeAlias = Forward | Respond | Serve | Refuse
+
+
+# ------------------------------------------------------------------ message verdicts
+
+
+@final
+@define
+class Message:
+    """
+    One whole WebSocket message: unmasked, reassembled, inflated.
+
+    @ivar data: the payload; UTF-8 if L{isText}.
+    """
+
+    data: bytes
+    isText: bool = False
+
+    @property
+    def text(self) -> str:
+        """The payload as text; C{UnicodeDecodeError} if a binary message is none."""
+        return self.data.decode("utf-8")
+
+
+@frozen
+class Drop:
+    """Forward nothing in place of this message or chunk."""
+
+
+@frozen
+class Reply:
+    """Send this back to whoever sent the message. C{str} is text, C{bytes} is binary."""
+
+    data: str | bytes
+
+
+@frozen
+class Close:
+    """
+    End the session: both sides get this Close frame (RFC 6455 section 7.4).
+
+    @ivar code: 1000-4999 except the ones that never go on the wire (1004-1006, 1015).
+    @ivar reason: at most 123 bytes of UTF-8.
+    """
+
+    code: int = 1000
+    reason: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if not 1000 <= self.code <= 4999 or self.code in (1004, 1005, 1006, 1015):
+            raise ValueError(f"close code {self.code} must not go on the wire")
+        if len(self.reason.encode("utf-8")) > 123:
+            raise ValueError("close reason is longer than 123 bytes")
+
+
+@frozen
+class Retire:
+    """From a stream hook: forward C{data}, then never call me again; bytes are spliced."""
+
+    data: bytes = b""
+
+
+Verdict: TypeAlias = "None | str | bytes | Message | Drop | Reply | Close | list[Any] | tuple[Any, ...]"
+
+
+# -------------------------------------------------------------------------- endings
+
+
+class Kind(enum.Enum):
+    """What was relayed: L4 bytes, one HTTP request, or one WebSocket."""
+
+    TUNNEL = "tunnel"
+    EXCHANGE = "exchange"
+    SESSION = "session"
+
+
+class Party(enum.Enum):
+    """Who ended it."""
+
+    CLIENT = "client"
+    BACKEND = "backend"
+    RELAY = "relay"
+    PLUGIN = "plugin"
+
+
+class Phase(enum.Enum):
+    """
+    How far it had come: reading what the client says first, choosing, connecting to a
+    backend, waiting for the backend's answer, moving bytes, or the closing handshake.
+    """
+
+    ACCEPT = "accept"
+    DECIDE = "decide"
+    DIAL = "dial"
+    ANSWER = "answer"
+    RELAY = "relay"
+    CLOSE = "close"
+
+
+@frozen
+class CloseReason:
+    """Why something ended. The log line, the metric and the hook all show this one value."""
+
+    party: Party
+    phase: Phase
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.party.value}/{self.phase.value}: {self.detail}"
+
+
+@define
+class Counts:
+    """
+    What went one way.
+
+    @ivar bytes: as read from the sender, frame heads included.
+    @ivar frames: WebSocket frames, control frames included (levels FRAMES and MESSAGES).
+    @ivar messages: data messages begun (levels FRAMES and MESSAGES).
+    """
+
+    bytes: int = 0
+    frames: int = 0
+    messages: int = 0
+
+
+# --------------------------------------------------------------------------- events
+
+
+@frozen
+class Event:
+    """
+    Something an observer hears of.
+
+    @ivar id: L{Inbound.id} with, on a connection that carries several exchanges, a suffix.
+    @ivar time: seconds since the epoch.
+    """
+
+    id: str
+    time: float
+
+
+@frozen
+class Opened(Event):
+    """A client arrived (L4), or its request head was read (L7)."""
+
+    kind: Kind
+    inbound: Inbound
+
+
+@frozen
+class Decided(Event):
+    """The policies have spoken; C{None} is no route."""
+
+    decision: Decision | None
+
+
+@frozen
+class Connected(Event):
+    """A backend accepted the connection."""
+
+    pool: str
+    backend: str
+    peer: Address
+
+
+@frozen
+class Established(Event):
+    """
+    The relaying began.
+
+    @ivar kind: L{Kind.SESSION} after the 101, L{Kind.TUNNEL} after the dial.
+    @ivar levels: what is looked at, each direction.
+    @ivar subprotocol: the one the backend chose.
+    @ivar extensions: C{Sec-WebSocket-Extensions} as the client was answered.
+    """
+
+    kind: Kind
+    levels: Mapping[Direction, Interest]
+    subprotocol: str | None = None
+    extensions: str = ""
+
+
+@frozen
+class Closed(Event):
+    """
+    It is over: exactly one for each L{Opened}.
+
+    @ivar status: the HTTP status the client got; 0 where none was sent.
+    @ivar route: the name of the route, pool and backend, empty where it did not come so far.
+    @ivar duration: seconds since L{Opened}.
+    @ivar counts: what went each way.
+    @ivar codes: the close code that each side saw, L{Party.CLIENT} and L{Party.BACKEND}, for
+        a session: 1005 is a Close frame without a code, 1006 is none at all.
+    """
+
+    kind: Kind
+    inbound: Inbound
+    reason: CloseReason
+    route: str = ""
+    pool: str = ""
+    backend: str = ""
+    status: int = 0
+    duration: float = 0.0
+    counts: Mapping[Direction, Counts] = field(factory=dict)
+    codes: Mapping[Party, int] = field(factory=dict)

@@ -1,0 +1,4 @@
+# -*- test-case-name: tests.observers -*-
+"""
+What only hears. C{accesslog} writes one line about everything that ended.
+"""

@@ -1,0 +1,223 @@
+# -*- test-case-name: tests.plane.test_legs -*-
+"""
+A I{leg}: one of the two connections of everything that is relayed.
+
+From accept or dial to its end a connection is one L{Leg}. Whoever is in charge of it for
+the moment is its I{receiver}; between two receivers, while somebody decides or dials, the
+leg holds still: it stops reading, keeps what had already been read, and remembers the end
+of the stream, so that nothing is lost and nothing arrives out of order.
+
+A leg understands no protocol and starts no timer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol as TypingProtocol
+
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.model import Address
+
+__all__ = ["Leg", "Receiver", "addressOf"]
+
+
+class Receiver(TypingProtocol):
+    """Who is in charge of a leg."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes came."""
+
+    def finished(self) -> None:
+        """The peer will send nothing more, but still reads (half-close)."""
+
+    def lost(self, reason: Failure) -> None:
+        """The connection is gone, both ways."""
+
+
+def addressOf(address: IAddress) -> Address:
+    """A Twisted address as ours."""
+    host = getattr(address, "host", None)
+    if host is not None:
+        return Address(host, getattr(address, "port", 0))
+    name = getattr(address, "name", None)
+    if isinstance(name, bytes):
+        name = name.decode("utf-8", "surrogateescape")
+    return Address(f"unix:{name or ''}")
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class Leg(Protocol):
+    """
+    One connection, its transport still Twisted's.
+
+    @ivar isTLS: whether TLS ends here; then there is no half-close.
+    @ivar isLost: whether the connection is gone.
+    """
+
+    transport: Any
+    isTLS = False
+    isLost = False
+
+    def __init__(
+        self,
+        made: Callable[[Leg], None] | None = None,
+        gone: Callable[[], None] | None = None,
+    ) -> None:
+        """
+        @param made: called once, when the connection is there.
+        @param gone: called once, after its end, whoever the receiver was then.
+        """
+        self._made = made
+        self._gone = gone
+        self._receiver: Receiver | None = None
+        self._early: list[bytes] = []
+        self._atEnd = False
+        self._reason: Failure | None = None
+        self._producer: Any = None
+
+    # -- what Twisted calls
+
+    def connectionMade(self) -> None:
+        """The connection is there: hold still until somebody takes charge."""
+        self.isTLS = hasattr(self.transport, "getPeerCertificate")
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        made, self._made = self._made, None
+        if made is None:
+            self.transport.pauseProducing()
+        else:
+            made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nobody is in charge: keep it. (A receiver's method stands in for this one.)"""
+        self._early.append(data)
+
+    def readConnectionLost(self) -> None:
+        """The peer sent FIN."""
+        self._atEnd = True
+        if self._receiver is not None:
+            self._receiver.finished()
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN is out; nobody needs to know."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone."""
+        self.isLost = True
+        self._reason = reason
+        gone, self._gone = self._gone, None
+        receiver = self._receiver
+        if receiver is not None:
+            self._receiver = None
+            receiver.lost(reason)
+        if gone is not None:
+            gone()
+
+    # -- for those in charge
+
+    @property
+    def peer(self) -> Address:
+        """Where the other end is."""
+        return addressOf(self.transport.getPeer())
+
+    @property
+    def local(self) -> Address:
+        """Where this end is."""
+        return addressOf(self.transport.getHost())
+
+    def hand(self, receiver: Receiver) -> None:
+        """
+        Put C{receiver} in charge and read on; first it hears what had been held.
+        """
+        self._receiver = receiver
+        early, self._early = self._early, []
+        for position, data in enumerate(early):
+            if self._receiver is not receiver:
+                self._early = early[position:] + self._early
+                return
+            receiver.received(data)
+        if self._receiver is not receiver:
+            return
+        self.dataReceived = receiver.received  # type: ignore[method-assign]  # the hot path
+        if self._reason is not None:
+            self._receiver = None
+            receiver.lost(self._reason)
+        elif self._atEnd:
+            receiver.finished()
+
+    def rebind(self) -> None:
+        """The receiver has swapped its C{received} for another."""
+        if self._receiver is not None:
+            self.dataReceived = self._receiver.received  # type: ignore[method-assign]
+
+    def hold(self, rest: bytes = b"") -> None:
+        """
+        Nobody is in charge from now on. C{rest} is what the last receiver did not use; the
+        next one hears it first.
+        """
+        self._receiver = None
+        self.__dict__.pop("dataReceived", None)
+        if rest:
+            self._early.insert(0, rest)
+        self.pauseProducing()
+
+    def takeEarly(self) -> bytes:
+        """What was held so far, for an engine that reads by itself from now on."""
+        early, self._early = self._early, []
+        return b"".join(early)
+
+    def write(self, data: bytes) -> None:
+        """Send; buffered without bound, so heed L{feed}."""
+        self.transport.write(data)
+
+    def feed(self, source: Any) -> None:
+        """Let C{source} (an L{IPushProducer}) be paused while this leg's peer does not read."""
+        self.starve()
+        if not self.isLost:
+            self._producer = source
+            self.transport.registerProducer(source, True)
+
+    def starve(self) -> None:
+        """Nobody feeds this leg any more."""
+        if self._producer is not None:
+            self._producer = None
+            self.transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Stop reading."""
+        if not self.isLost:
+            self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on, if there can be anything to read."""
+        if not self.isLost and not self._atEnd:
+            self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The consumer of this leg's bytes is gone; its own receiver hears of that."""
+
+    def finish(self) -> None:
+        """Send FIN after all that was written; TLS has no half-close, so close there."""
+        if self.isLost:
+            return
+        self.starve()
+        if self.isTLS or not hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def close(self) -> None:
+        """Close after all that was written."""
+        if not self.isLost:
+            self.starve()
+            self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once; what was not yet sent is lost (TCP: RST)."""
+        if not self.isLost:
+            self.starve()
+            self.transport.abortConnection()

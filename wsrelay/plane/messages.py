@@ -1,0 +1,183 @@
+# -*- test-case-name: tests.plane.test_messages -*-
+"""
+One direction of a portable link at the level MESSAGES.
+
+Messages are reassembled, inflated and shown to the hook. What the hook leaves alone goes on
+as the very frames that came; what it changes is encoded anew.
+
+Compressed frames can go on as they came only while both legs use the same parameters and
+the receiver's inflater has seen all that the sender's deflater did (it is I{in step}): with
+context takeover (RFC 7692 section 7.1.1) one compressed message that is not forwarded as it
+came ends that, and from then on the relay deflates itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from wsrelay.errors import Violation
+from wsrelay.model import Close, Direction, Message, Reply
+from wsrelay.plane.flows import Flow
+from wsrelay.plane.verdicts import isLater, parts, replacement
+from wsrelay.wire.deflate import Deflater, Inflater, Parameters
+from wsrelay.wire.frames import BINARY, CLOSE, TEXT, encode, parseClose
+from wsrelay.wire.messages import Assembled, Assembler
+
+__all__ = ["MessageFlow"]
+
+# Deflating less than this costs more bytes than it saves.
+_WORTH_DEFLATING = 64
+
+
+def _codec(parameters: Parameters, direction: Direction) -> tuple[bool, int]:
+    """Whether each message starts afresh, and the window bits, in this direction."""
+    if direction is Direction.TO_BACKEND:
+        return parameters.clientNoContextTakeover, parameters.clientMaxWindowBits
+    return parameters.serverNoContextTakeover, parameters.serverMaxWindowBits
+
+
+class MessageFlow(Flow):
+    """Level MESSAGES, see the module."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        lane = self.lane
+        inflater = None
+        self._deflater: Deflater | None = None
+        self._startsAfresh = False
+        if lane.inflate is not None:
+            self._startsAfresh, bits = _codec(lane.inflate, self.direction)
+            inflater = Inflater(self._startsAfresh, bits)
+        if lane.deflate is not None:
+            self._deflater = Deflater(*_codec(lane.deflate, self.direction))
+        self._isSameCoding = lane.inflate == lane.deflate
+        self._isInStep = True
+        self._isMute = False
+        self._violation: Violation | None = None
+        self._assembler = Assembler(
+            masked=self.direction is Direction.TO_BACKEND,
+            maxFrame=lane.maxFrame,
+            maxMessage=lane.maxMessage,
+            inflater=inflater,
+        )
+        self.counts = self._assembler.counts
+
+    def take(self, data: Any) -> None:
+        """Handle bytes, or one item that had to wait for the hook."""
+        if isinstance(data, bytes):
+            items: list[Any] = list(self._assembler.feed(data))
+            violation = self._assembler.violation
+            if violation is not None and self._violation is None:
+                self._violation = violation
+                items.append(violation)
+        else:
+            items = [data]
+        for position, item in enumerate(items):
+            self._one(item)
+            if self._isWaiting:
+                self.requeue(items[position + 1 :])
+                return
+            if self.isSilent:
+                return
+
+    def _one(self, item: Assembled | Violation) -> None:
+        if isinstance(item, Violation):
+            self.silence()
+            self.owner.violated(self.direction, item)
+        elif item.opcode in (TEXT, BINARY):
+            if not self._isMute:
+                self._ask(item)
+        else:
+            if not self._isMute:
+                self.sink.write(item.wire)
+            if item.opcode == CLOSE:
+                self.owner.closeReceived(self.direction, *parseClose(item.payload))
+
+    def _ask(self, item: Assembled) -> None:
+        hook = self.lane.hook
+        if hook is None:
+            self._forward(item)
+            return
+        message = Message(item.payload, item.opcode == TEXT)
+        try:
+            verdict = hook(message)
+        except Exception:
+            self.fail(Failure())
+            return
+        if verdict is None:
+            self._forward(item)
+        elif isLater(verdict):
+            self.waitFor(verdict, lambda value: self._apply(item, message, value))
+        else:
+            self._apply(item, message, verdict)
+
+    def fail(self, failure: Failure) -> None:
+        """The hook failed; the owner mutes the lane, and the sender's Close is still heard."""
+        self.owner.hookFailed(self.direction, failure)
+        if not self._isMute:
+            self.silence()
+
+    def _apply(self, item: Assembled, message: Message, verdict: Any) -> None:
+        if self._isMute or self.isSilent:
+            return
+        try:
+            todo = parts(verdict, message)
+            for part in todo:
+                if isinstance(part, Message) and part is not message and part.isText:
+                    part.text  # noqa: B018  # text must be UTF-8 (RFC 6455 section 5.6)
+        except Exception:
+            self.fail(Failure())
+            return
+        if item.compressed and not any(part is message for part in todo):
+            self._isInStep = False
+        for part in todo:
+            if part is message:
+                self._forward(item)
+            elif isinstance(part, Message):
+                self._write(part)
+            elif isinstance(part, Reply):
+                self.opposite.send(replacement(part.data, Message(b"")))
+            elif isinstance(part, Close):
+                self.owner.hookAsked(self.direction, part)
+                if not self._isMute:
+                    self.silence()
+                return
+
+    def _forward(self, item: Assembled) -> None:
+        if not item.compressed or (
+            self._isSameCoding and (self._isInStep or self._startsAfresh)
+        ):
+            self.sink.write(item.wire)
+        else:
+            self._write(Message(item.payload, item.opcode == TEXT))
+
+    def _write(self, message: Message) -> None:
+        data, isDeflated = message.data, False
+        if self._deflater is not None and len(data) >= _WORTH_DEFLATING:
+            data, isDeflated = self._deflater.deflate(data), True
+            self._isInStep = False
+        opcode = TEXT if message.isText else BINARY
+        self.sink.write(encode(opcode, data, self.key(), rsv1=isDeflated))
+
+    def send(self, message: Message) -> None:
+        """A message of the relay's own; not compressed, so that nobody gets out of step."""
+        if not self._isMute:
+            opcode = TEXT if message.isText else BINARY
+            self.sink.write(encode(opcode, message.data, self.key()))
+
+    def inject(self, frame: bytes) -> None:
+        """Only whole frames are ever written here, so it goes out at once."""
+        if not self._isMute:
+            self.sink.write(frame)
+
+    def mute(self, last: bytes) -> bool:
+        """C{last} goes out at once; messages are no longer forwarded."""
+        if self._isMute:
+            return False
+        self._isMute = True
+        self.sink.write(last)
+        self._isFull = False
+        self.heed()
+        return True

@@ -1,0 +1,178 @@
+# -*- test-case-name: tests.test_relay -*-
+"""
+The running relay: the one object that everybody is given, and the service that starts and
+stops it all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.config.build import Built, build, observersOf
+from wsrelay.config.schema import Configuration
+from wsrelay.errors import ConfigurationError, RelayError
+from wsrelay.interfaces import IObserver, IRelay
+from wsrelay.model import Event
+from wsrelay.observers.accesslog import AccessLog
+
+__all__ = ["Relay", "RelayService"]
+
+_log = Logger()
+
+# Twisted waits for ever for a service to stop, and a second signal only logs: so every stop
+# has its own end. Seconds until what is still open is cut.
+_STOP_TIMEOUT = 5.0
+
+
+@implementer(IRelay)
+class Relay:
+    """
+    What plugins, listeners and links share.
+
+    @ivar reactor: the reactor; also the clock.
+    @ivar observers: who hears of events.
+    """
+
+    def __init__(self, reactor: Any, observers: list[Any] | None = None) -> None:
+        self.reactor = reactor
+        self.observers: list[Any] = list(observers or ())
+        self._ids = itertools.count(1)
+        self._open: dict[Any, Callable[[], None]] = {}
+
+    def newId(self) -> str:
+        """An id for a client's connection or request, unique in this process."""
+        return f"{next(self._ids):x}"
+
+    def observe(self, event: Event) -> None:
+        """Tell all observers, see L{IRelay.observe}."""
+        for observer in self.observers:
+            try:
+                observer.observe(event)
+            except Exception:
+                _log.failure("observer {observer!r} failed", Failure(), observer=observer)
+
+    def opened(self, link: Any, leave: Callable[[], None]) -> None:
+        """Something that must be told when the relay stops: C{leave} will be called."""
+        self._open[link] = leave
+
+    def closed(self, link: Any) -> None:
+        """It has ended."""
+        self._open.pop(link, None)
+
+    def leaveAll(self) -> None:
+        """Ask everything that is open to end."""
+        for leave in list(self._open.values()):
+            leave()
+
+    @property
+    def openCount(self) -> int:
+        """How many tunnels and sessions are open."""
+        return len(self._open)
+
+
+class RelayService(Service):
+    """
+    Starts and stops a relay.
+
+    @ivar relay: the relay.
+    @ivar built: what runs; C{None} before it does.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        reactor: Any,
+        observers: list[Any] | None = None,
+        exit: Callable[[int], None] = sys.exit,
+    ) -> None:
+        """
+        @param observers: in addition to the access log and the plugins that observe.
+        @param exit: called with 1 when the start fails before the reactor runs.
+        """
+        self._configuration = configuration
+        self.relay = Relay(reactor, [AccessLog(), *(observers or ())])
+        self.built: Built | None = None
+        self._exit = exit
+        self._starting: Deferred[None] | None = None
+
+    def privilegedStartService(self) -> None:
+        """
+        Build and listen, while privileged ports may still be opened. An asynchronous plugin
+        postpones the listening until it is made.
+        """
+        self._starting = Deferred.fromCoroutine(self._start())
+        self._starting.addErrback(self._failed)
+
+    def startService(self) -> None:
+        """Build and listen, if that was not done already."""
+        Service.startService(self)
+        if self._starting is None:
+            self.privilegedStartService()
+
+    async def _start(self) -> None:
+        built = await build(self._configuration, self.relay)
+        self.relay.observers += [
+            each for each in observersOf(built.plugins) if each not in self.relay.observers
+        ]
+        self.built = built
+        for listener in built.listeners:
+            await listener.listen()
+            for port in listener.ports:
+                _log.info(
+                    "listener {listener}: {address}, forwarder {forwarder}, plane {plane}",
+                    listener=listener.name,
+                    address=port.getHost(),
+                    forwarder=self._configuration.listener[listener.name].forwarder,
+                    plane=built.plane.name,
+                )
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, ConfigurationError):
+            problems: tuple[str, ...] = error.problems
+        elif isinstance(error, RelayError):
+            problems = (error.detail,)
+        else:
+            _log.failure("the relay could not start", failure)
+            problems = (f"{failure.type.__name__}: {error}",)
+        for problem in problems:
+            _log.critical("{problem}", problem=problem)
+            print(f"wsrelay: {problem}", file=sys.stderr)
+        reactor = self.relay.reactor
+        if getattr(reactor, "running", False):
+            reactor.addSystemEventTrigger("after", "shutdown", self._exit, 1)
+            reactor.stop()
+        else:
+            self._exit(1)
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self.built is not None:
+            for listener in self.built.listeners:
+                await listener.stop()
+        self.relay.leaveAll()
+        waited = 0.0
+        while self.relay.openCount and waited < _STOP_TIMEOUT:
+            pause: Deferred[None] = Deferred()
+            self.relay.reactor.callLater(0.05, pause.callback, None)
+            await pause
+            waited += 0.05
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the listeners, tell WebSockets 1001, and give what is open a few seconds.
+
+        @return: fires when nothing is open any more, or the time is over.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
