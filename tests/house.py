@@ -42,6 +42,7 @@ MAX_LINES = 600
 #: The floor of each part of the house. Imports go down.
 FLOORS = {
     "errors": 0,
+    "headers": 0,
     "model": 0,
     "wire": 0,
     "interfaces": 1,
@@ -62,9 +63,12 @@ FLOORS = {
 #: Who may import from the own floor. On the top floor everybody may; C{tap} is for twistd.
 SIDEWAYS = {
     ("model", "errors"),
+    ("model", "headers"),
     ("wire", "errors"),
+    ("wire", "headers"),
     ("wire", "model"),
     ("answers", "interfaces"),
+    ("backends", "plane"),  # a dial gives a leg
     ("backends", "tls"),
     ("l7", "l4"),
     *(

@@ -83,8 +83,10 @@ class IPluginMaker(IPlugin):
     It may not change the relay; it may keep the L{IRelay} it is given.
 
     C{make} returns an object providing at least one of the interfaces below, and may be
-    asynchronous. When it raises or fails, the start is refused and the error printed; at a
-    reload what runs goes on::
+    asynchronous.
+
+    When it raises or fails, the start is refused and the error printed; at a reload what
+    runs goes on::
 
         @implementer(IPluginMaker)
         class Redact:
@@ -244,9 +246,7 @@ class IMessageFilter(Interface):
     def interest(route: Forward, direction: Direction) -> Interest:
         """What the sessions of this route need in this direction."""
 
-    def attach(
-        session: ISession, direction: Direction
-    ) -> Callable[[Message], Verdict] | None:
+    def attach(session: ISession, direction: Direction) -> Callable[[Message], Verdict] | None:
         """The hook for one direction of one session."""
 
 

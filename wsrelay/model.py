@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, TypeAlias, final
 from urllib.parse import parse_qs
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
+
+from wsrelay.headers import Headers, MutableHeaders, checkedField
 
 __all__ = [
     "Address",
@@ -119,132 +120,6 @@ class Address:
         return getattr(number, "ipv4_mapped", None) or number
 
 
-def _name(name: str | bytes) -> bytes:
-    return (name.encode("ascii") if isinstance(name, str) else name).lower()
-
-
-def _value(value: str | bytes) -> bytes:
-    return value.encode("latin-1") if isinstance(value, str) else value
-
-
-_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
-
-
-def _checkedField(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
-    """A field that is safe to write on the wire (RFC 9110 section 5.5), or C{ValueError}."""
-    rawName = name.encode("ascii") if isinstance(name, str) else name
-    if not rawName or not _TOKEN.issuperset(rawName.lower()):
-        raise ValueError(f"not a header name: {name!r}")
-    rawValue = _value(value)
-    if b"\r" in rawValue or b"\n" in rawValue or b"\x00" in rawValue:
-        raise ValueError(f"header {name!r}: a value must not contain CR, LF or NUL")
-    return rawName, rawValue.strip(b" \t")
-
-
-class Headers:
-    """
-    Header fields in the order they came, looked up without regard to case.
-
-    Values are read as C{str} (each byte one character, ISO 8859-1); L{raw} has the bytes.
-    """
-
-    __slots__ = ("_index", "_raw")
-
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self._raw: tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]] = tuple(raw)
-        self._index: dict[bytes, list[bytes]] | None = None
-
-    @property
-    def raw(self) -> Iterable[tuple[bytes, bytes]]:
-        """The fields as pairs of bytes, in order, names as they were written."""
-        return self._raw
-
-    def _lookup(self) -> dict[bytes, list[bytes]]:
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for name, value in self._raw:
-                index.setdefault(name.lower(), []).append(value)
-        return index
-
-    def get(self, name: str, default: str | None = None) -> str | None:
-        """The first value of C{name}, or C{default}."""
-        values = self._lookup().get(_name(name))
-        return values[0].decode("latin-1") if values else default
-
-    def getAll(self, name: str) -> list[str]:
-        """Every value of C{name}, in order; empty when there is none."""
-        return [value.decode("latin-1") for value in self._lookup().get(_name(name), ())]
-
-    def rawAll(self, name: bytes) -> list[bytes]:
-        """Every value of the lower-case C{name} as bytes."""
-        return self._lookup().get(name, [])
-
-    def tokens(self, name: str) -> list[str]:
-        """The elements of a comma-separated list field, over all its lines, trimmed."""
-        found = []
-        for value in self.getAll(name):
-            found += [part for part in (piece.strip(" \t") for piece in value.split(",")) if part]
-        return found
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _name(name) in self._lookup()
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        for name, value in self._raw:
-            yield name.decode("latin-1"), value.decode("latin-1")
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Headers):
-            return NotImplemented
-        return list(self._raw) == list(other._raw)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._raw))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({list(self._raw)!r})"
-
-
-class MutableHeaders(Headers):
-    """
-    Header fields that a filter may edit.
-
-    A name that is no token, or a value with CR, LF or NUL, is a C{ValueError} here, so
-    that no plugin can split a request or response.
-    """
-
-    __slots__ = ()
-    _raw: list[tuple[bytes, bytes]]
-
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__()
-        self._raw = list(raw)
-
-    def set(self, name: str | bytes, value: str | bytes) -> None:
-        """Make C{value} the only value of C{name}."""
-        checked = _checkedField(name, value)
-        self.remove(name)
-        self._raw.append(checked)
-        self._index = None
-
-    def add(self, name: str | bytes, value: str | bytes) -> None:
-        """Add one more field line."""
-        self._raw.append(_checkedField(name, value))
-        self._index = None
-
-    def remove(self, name: str | bytes) -> None:
-        """Remove every field line of that name, if there is any."""
-        lower = _name(name)
-        self._raw = [pair for pair in self._raw if pair[0].lower() != lower]
-        self._index = None
-
-    __hash__ = None  # type: ignore[assignment]  # it can change
-
-
 @frozen
 class Request:
     """
@@ -282,14 +157,14 @@ class Request:
 
     @cached_property
     def cookies(self) -> Mapping[str, str]:
-        """Cookies by name; a pair that does not parse is left out."""
+        """Cookies by name, as they were sent; of two of one name the first (RFC 6265 5.4)."""
         jar: dict[str, str] = {}
         for line in self.headers.getAll("cookie"):
             for pair in line.split(";"):
-                try:
-                    jar.update({k: m.value for k, m in SimpleCookie(pair).items()})
-                except CookieError:
-                    continue
+                name, equals, value = (part.strip(" \t") for part in pair.partition("="))
+                if name and equals:
+                    # The cookie of the more specific path comes first.
+                    jar.setdefault(name, value)
         return jar
 
 
@@ -385,6 +260,13 @@ class RouteSettings:
     maxBody: int | None = None
     compression: str = "end-to-end"
 
+    def __attrs_post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, (int, float)) and value <= 0:
+                raise ValueError(f"{name} must be more than 0, not {value!r}")
+        if self.compression not in ("end-to-end", "off"):
+            raise ValueError(f'compression is "end-to-end" or "off", not {self.compression!r}')
+
 
 @frozen(cache_hash=True)
 class Forward:
@@ -404,11 +286,22 @@ class Forward:
 
 @frozen
 class Respond:
-    """Answer at once (L7 only)."""
+    """
+    Answer at once (L7 only).
+
+    @ivar status: 200-599.
+    @ivar headers: C{ValueError} if one is not safe to write, as in L{MutableHeaders}.
+    """
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes = b""
+
+    def __attrs_post_init__(self) -> None:
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"{self.status} is no status of a final answer")
+        for name, value in self.headers:
+            checkedField(name, value)
 
 
 @frozen
@@ -492,7 +385,9 @@ class Retire:
     data: bytes = b""
 
 
-Verdict: TypeAlias = "None | str | bytes | Message | Drop | Reply | Close | list[Any] | tuple[Any, ...]"
+Verdict: TypeAlias = (
+    "str | bytes | Message | Drop | Reply | Close | list[Any] | tuple[Any, ...] | None"
+)
 
 
 # -------------------------------------------------------------------------- endings

@@ -1,12 +1,10 @@
 # -*- test-case-name: tests.test_relay -*-
 """
-The running relay: the one object that everybody is given, and the service that starts and
-stops it all.
+The service that starts and stops a relay.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,16 +13,14 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from wsrelay.config.build import Built, build, observersOf
 from wsrelay.config.schema import Configuration
 from wsrelay.errors import ConfigurationError, RelayError
-from wsrelay.interfaces import IObserver, IRelay
-from wsrelay.model import Event
+from wsrelay.l4.hub import Hub
 from wsrelay.observers.accesslog import AccessLog
 
-__all__ = ["Relay", "RelayService"]
+__all__ = ["RelayService"]
 
 _log = Logger()
 
@@ -33,57 +29,11 @@ _log = Logger()
 _STOP_TIMEOUT = 5.0
 
 
-@implementer(IRelay)
-class Relay:
-    """
-    What plugins, listeners and links share.
-
-    @ivar reactor: the reactor; also the clock.
-    @ivar observers: who hears of events.
-    """
-
-    def __init__(self, reactor: Any, observers: list[Any] | None = None) -> None:
-        self.reactor = reactor
-        self.observers: list[Any] = list(observers or ())
-        self._ids = itertools.count(1)
-        self._open: dict[Any, Callable[[], None]] = {}
-
-    def newId(self) -> str:
-        """An id for a client's connection or request, unique in this process."""
-        return f"{next(self._ids):x}"
-
-    def observe(self, event: Event) -> None:
-        """Tell all observers, see L{IRelay.observe}."""
-        for observer in self.observers:
-            try:
-                observer.observe(event)
-            except Exception:
-                _log.failure("observer {observer!r} failed", Failure(), observer=observer)
-
-    def opened(self, link: Any, leave: Callable[[], None]) -> None:
-        """Something that must be told when the relay stops: C{leave} will be called."""
-        self._open[link] = leave
-
-    def closed(self, link: Any) -> None:
-        """It has ended."""
-        self._open.pop(link, None)
-
-    def leaveAll(self) -> None:
-        """Ask everything that is open to end."""
-        for leave in list(self._open.values()):
-            leave()
-
-    @property
-    def openCount(self) -> int:
-        """How many tunnels and sessions are open."""
-        return len(self._open)
-
-
 class RelayService(Service):
     """
     Starts and stops a relay.
 
-    @ivar relay: the relay.
+    @ivar relay: what its parts share.
     @ivar built: what runs; C{None} before it does.
     """
 
@@ -99,7 +49,7 @@ class RelayService(Service):
         @param exit: called with 1 when the start fails before the reactor runs.
         """
         self._configuration = configuration
-        self.relay = Relay(reactor, [AccessLog(), *(observers or ())])
+        self.relay = Hub(reactor, [AccessLog(), *(observers or ())])
         self.built: Built | None = None
         self._exit = exit
         self._starting: Deferred[None] | None = None

@@ -20,7 +20,8 @@ from wsrelay.config.load import fromCommandLine, load
 from wsrelay.config.makers import installedMakers
 from wsrelay.config.schema import Configuration, jsonSchema
 from wsrelay.errors import ConfigurationError
-from wsrelay.relay import Relay, RelayService
+from wsrelay.l4.hub import Hub
+from wsrelay.relay import RelayService
 
 __all__ = ["Options", "makeService"]
 
@@ -121,7 +122,7 @@ class Options(usage.Options):
 
         async def check() -> None:
             try:
-                built = await build(self.configuration, Relay(reactor))
+                built = await build(self.configuration, Hub(reactor))
             except ConfigurationError as error:
                 _fail(error)
             print(

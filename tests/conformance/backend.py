@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -108,10 +108,14 @@ class BackendConnection(_Noting, ServerConnection):
         super().process_event(event)
 
 
-def connect(url: str, **options: Any) -> websocketsConnect:
+@contextlib.asynccontextmanager
+async def connect(url: str, **options: Any) -> AsyncIterator[ProbeConnection]:
     """A client without size limit and automatic pings, which waits 8 s for the handshake."""
     options = {"max_size": None, "ping_interval": None, "open_timeout": 8, **options}
-    return websocketsConnect(url, proxy=None, create_connection=ProbeConnection, **options)
+    asked = websocketsConnect(url, proxy=None, create_connection=ProbeConnection, **options)
+    async with asked as connection:
+        assert isinstance(connection, ProbeConnection)
+        yield connection
 
 
 async def sendEmptyClose(connection: ProbeConnection) -> None:

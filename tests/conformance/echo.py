@@ -18,7 +18,7 @@ from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflat
 __all__ = ["Echo", "EchoFactory", "main"]
 
 
-class Echo(WebSocketServerProtocol):  # type: ignore[misc]  # autobahn has no types
+class Echo(WebSocketServerProtocol):
     """Sends each message back."""
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -26,7 +26,7 @@ class Echo(WebSocketServerProtocol):  # type: ignore[misc]  # autobahn has no ty
         self.sendMessage(payload, isBinary)
 
 
-class EchoFactory(WebSocketServerFactory):  # type: ignore[misc]  # likewise
+class EchoFactory(WebSocketServerFactory):
     """Makes L{Echo} connections that agree to compress."""
 
     protocol = Echo
@@ -47,8 +47,8 @@ def main(port: int) -> None:
     """Serve until a signal comes."""
     from twisted.internet import reactor  # installed when it is imported
 
-    reactor.listenTCP(port, EchoFactory(), interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is a module to mypy
-    reactor.run()  # type: ignore[attr-defined]  # likewise
+    reactor.listenTCP(port, EchoFactory(), interface="127.0.0.1")
+    reactor.run()
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ class AiohttpTests(EndToEnd):
                 self.go(through(level, compress))
 
 
-class _Conversation(WebSocketClientProtocol):  # type: ignore[misc]  # autobahn has no types
+class _Conversation(WebSocketClientProtocol):
     """Sends its factory's messages one after the other, each when the last came back."""
 
     def onOpen(self) -> None:
@@ -211,7 +211,7 @@ class AutobahnTests(AsynchronousEndToEnd):
 
         backend = EchoFactory()
         backend.setProtocolOptions(echoCloseCodeReason=True)
-        port = reactor.listenTCP(0, backend, interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is a module to mypy
+        port = reactor.listenTCP(0, backend, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         relay = self.relay(level, port.getHost().port)
         for fragmentSize in (None, 1000):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 from urllib.parse import quote
 
 from hypothesis import given, settings, strategies as st
@@ -115,12 +116,11 @@ class NormalPathTests(SynchronousTestCase):
 
     @given(st.lists(st.text("abcz-._~@:!", min_size=1), min_size=1), st.randoms())
     @settings(max_examples=100, deadline=None)
-    def test_anySpelling(self, segments: list[str], random: object) -> None:
+    def test_anySpelling(self, segments: list[str], random: Random) -> None:
         """However a path is escaped, its form is the same."""
         path = "/" + "/".join(f"x{segment}" for segment in segments)
-        choice = random.choice  # type: ignore[attr-defined]  # a random.Random
         spelled = "".join(
-            each if each == "/" else choice([each, quote(each), f"%{ord(each):02x}"])
+            each if each == "/" else random.choice([each, quote(each), f"%{ord(each):02x}"])
             for each in path
         )
         self.assertEqual(normalPath(spelled), path)

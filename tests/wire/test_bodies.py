@@ -131,6 +131,7 @@ class RequestFramingTests(SynchronousTestCase):
             [(CODING, b"chunked"), (CODING, b"chunked")],
             [(CODING, b"gzip"), (CODING, b"chunked")],
             [(CODING, b"chunked"), (CODING, b"")],
+            [(CODING, b"gzip, chunked"), (CODING, b"gzip")],
         ):
             self.assertRaises(BadRequest, requestFraming, request(*fields))
 
@@ -219,6 +220,12 @@ class LengthTests(SynchronousTestCase):
             self.assertEqual(fed(reader, b"helloGET /", size), (b"hello", b"GET /"))
             self.assertTrue(reader.complete)
             reader.finish()
+
+    def test_lastByte(self) -> None:
+        """It is complete with its last byte, not with the one behind it."""
+        reader = bodyReader(length(5))
+        self.assertEqual(reader.feed(b"hello"), (b"hello", b""))
+        self.assertTrue(reader.complete)
 
     def test_none(self) -> None:
         """No body is complete before anything arrived."""

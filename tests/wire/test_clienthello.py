@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.wire.test_frames import bytewise, cut
 from wsrelay.errors import BadRequest
 from wsrelay.wire.clienthello import ClientHello, HelloReader
 
@@ -79,11 +81,6 @@ def read(pieces: Iterable[bytes], limit: int = 64 * 1024) -> ClientHello | None:
     return found
 
 
-def bytewise(data: bytes) -> list[bytes]:
-    """Cut into single bytes."""
-    return [data[at : at + 1] for at in range(len(data))]
-
-
 def realHello(
     name: str | None,
     protocols: Sequence[str] = (),
@@ -98,10 +95,8 @@ def realHello(
         settings.set_alpn_protocols(list(protocols))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     connection = settings.wrap_bio(incoming, outgoing, server_hostname=name)
-    try:
+    with suppress(ssl.SSLWantReadError):
         connection.do_handshake()
-    except ssl.SSLWantReadError:
-        pass
     return outgoing.read()
 
 
@@ -339,9 +334,9 @@ class HelloReaderStreamTests(SynchronousTestCase):
             name += "x"
         asked = [sni(name.encode()), *([alpn(*protocols)] if protocols else [])]
         content = message(body(*asked))
-        stream = b"".join(map(record, _cut(content, records)))
+        stream = b"".join(map(record, cut(content, records)))
         expected = ClientHello(name, tuple(p.decode("latin-1") for p in protocols))
-        self.assertEqual(expected, read(_cut(stream, sizes)))
+        self.assertEqual(expected, read(cut(stream, sizes)))
 
     @settings(max_examples=200, deadline=None)
     @given(
@@ -362,7 +357,7 @@ class HelloReaderStreamTests(SynchronousTestCase):
             except BadRequest as error:
                 return error.detail
 
-        self.assertEqual(outcome([stream]), outcome(_cut(stream, sizes)))
+        self.assertEqual(outcome([stream]), outcome(cut(stream, sizes)))
 
     @settings(max_examples=100, deadline=None)
     @given(st.binary(max_size=200))
@@ -376,13 +371,3 @@ class HelloReaderStreamTests(SynchronousTestCase):
             self.assertIsNotNone(found)
             if found is not None and found.serverName is not None:
                 self.assertRegex(found.serverName, r"\A[a-z0-9_.-]{1,253}\Z")
-
-
-def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
-    """Cut into pieces of these sizes, over and over."""
-    found = []
-    while data:
-        size = sizes[len(found) % len(sizes)]
-        found.append(data[:size])
-        data = data[size:]
-    return found

@@ -246,7 +246,8 @@ class ReadHandshakeTests(SynchronousTestCase):
         start = time.process_time()
         for offer in (
             "a;" * 2000 + "@", "a; b=c" * 680 + "@", "a" + " " * 4000 + "@",
-            "a, " * 30 + "a" * 3900, 'a; b="' + "c" * 4000, 'a; b="' + "\\c" * 2000, "a; b" + " " * 4000 + "=@",
+            "a, " * 30 + "a" * 3900, 'a; b="' + "c" * 4000, 'a; b="' + "\\c" * 2000,
+            "a; b" + " " * 4000 + "=@",
         ):  # fmt: skip
             for name in ("Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"):
                 try:

@@ -97,7 +97,9 @@ def _asMaker(use: str, found: Any) -> Any:
             found = found()
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            raise LookupError(f'"{use}": making a {use.partition(":")[2]} failed: {what}') from error
+            raise LookupError(
+                f'"{use}": making a {use.partition(":")[2]} failed: {what}'
+            ) from error
     if IPluginMaker.providedBy(found):
         return found
     if any(each.providedBy(found) for each in PROVIDABLE) or hasattr(found, "getChildWithDefault"):

@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["found", "keyOf", "nearest", "problemsOf", "unknownKey", "unknownName"]
+__all__ = ["found", "keyOf", "nearest", "problemsOf", "quoted", "unknownKey", "unknownName"]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST = 60
@@ -70,7 +70,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def keyOf(key: str) -> str:
     """A key as the file would write it in a path: quoted if it has to be."""
-    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if _PLAIN_KEY.fullmatch(key) else quoted(key)
+
+
+def quoted(text: str) -> str:
+    """A string as TOML writes it: as JSON does, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def found(value: Any) -> str:
@@ -79,27 +84,31 @@ def found(value: Any) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list" if value else "an empty list"
-    if isinstance(value, bool | str):
-        text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-    return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = quoted(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+_SHAPES = {
+    "model_type": "expected a table",
+    "dict_type": "expected a table",
+    "list_type": "expected a list",
+    "tuple_type": "expected a list",
+}
 
 
 def _complaint(error: Any) -> str:
     """What was expected and what was found."""
-    kind, shown = error["type"], found(error["input"])
-    if kind in ("model_type", "dict_type"):
-        expected = "expected a table"
-    elif kind in ("list_type", "tuple_type"):
-        expected = "expected a list"
-    elif kind == "expected":
-        expected = f"expected {error['msg']}"
-    elif kind == "value_error":
-        expected = str(error["ctx"]["error"])
-    else:
-        expected = error["msg"].replace("Input should be", "expected", 1)
-    isTold = shown in expected or isinstance(error["input"], dict)
-    return expected if isTold and kind == "value_error" else f"{expected}, found {shown}"
+    kind, value, message = error["type"], error["input"], str(error["msg"])
+    shown = f", found {found(value)}"
+    if kind == "value_error":  # a sentence of its own, which often shows the value
+        sentence = str(error["ctx"]["error"])
+        isShown = found(value) in sentence or isinstance(value, dict)
+        return sentence if isShown else sentence + shown
+    if kind == "expected":
+        return f"expected {message}{shown}"
+    return _SHAPES.get(kind, message.replace("Input should be", "expected", 1)) + shown
 
 
 def _pathIn(raw: Any, location: Sequence[int | str]) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from wsrelay.config.problems import keyOf
+from wsrelay.config.problems import keyOf, quoted
 from wsrelay.config.schema import Answer, Backend, Listener, Plugin, Pool, Relay, Route
 from wsrelay.config.values import Expected, Listed
 
@@ -166,7 +166,7 @@ def tomlOf(value: Any) -> str:
         return f"[{', '.join(tomlOf(each) for each in value)}]"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return json.dumps(value, ensure_ascii=False)
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
 
 
 if __name__ == "__main__":

@@ -140,11 +140,15 @@ def _isAddress(name: str) -> bool:
 # ----------------------------------------------------------------- about the connection
 
 
+def _strings(strings: Iterable[str]) -> frozenset[str]:
+    return frozenset(strings)
+
+
 @frozen
 class ListenerMatcher:
     """It came to one of these listeners."""
 
-    names: frozenset[str] = field(converter=frozenset)
+    names: frozenset[str] = field(converter=_strings)
 
     def matches(self, inbound: Inbound) -> bool:
         """Whether it holds for this client."""
@@ -199,7 +203,7 @@ class ServerNameMatcher:
 class AlpnMatcher:
     """The client's TLS handshake has one of these protocols (RFC 7301)."""
 
-    protocols: frozenset[str] = field(converter=frozenset)
+    protocols: frozenset[str] = field(converter=_strings)
 
     def matches(self, inbound: Inbound) -> bool:
         """Whether it holds for this client."""
