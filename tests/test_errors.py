@@ -28,6 +28,7 @@ TREE = [
     ("ClientFault", "RelayError", "client", 400, 1002),
     ("BadRequest", "ClientFault", "client", 400, 1002),
     ("BadHandshake", "BadRequest", "client", 400, 1002),
+    ("MethodNotAllowed", "ClientFault", "client", 405, 1002),
     ("RequestTimeout", "ClientFault", "client", 408, 1002),
     ("ContentTooLarge", "ClientFault", "client", 413, 1009),
     ("HeadTooLarge", "ClientFault", "client", 431, 1002),
@@ -91,9 +92,12 @@ class TreeTests(SynchronousTestCase):
         self.assertEqual((str(error), error.detail), ("connection refused",) * 2)
 
     def test_noHeaders(self) -> None:
-        """Most answers carry no header field of their own."""
-        for name, *_ in TREE:
-            self.assertEqual(make(getattr(errors, name)).headers, (), name)
+        """Only an answer that must name what would be right carries a header field."""
+        carrying = {name for name, *_ in TREE if make(getattr(errors, name)).headers}
+        self.assertEqual(carrying, {"MethodNotAllowed"})
+        ((name, value),) = errors.MethodNotAllowed("CONNECT").headers
+        self.assertEqual(name, b"Allow")
+        self.assertNotIn(b"CONNECT", value)
 
 
 class SpecialTests(SynchronousTestCase):

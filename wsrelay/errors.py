@@ -11,6 +11,7 @@ WebSocket close code ends a live session because of it::
     |-- ClientFault                 the client's                           400 / 1002
     |   |-- BadRequest              malformed head or body                 400
     |   |   `-- BadHandshake        a WebSocket upgrade that is none       400 or 426
+    |   |-- MethodNotAllowed        a method that no resource here has      405
     |   |-- RequestTimeout          the head or body came too slowly       408
     |   |-- ContentTooLarge         the body is over the limit             413
     |   |-- HeadTooLarge            the head is over the limit             431
@@ -45,6 +46,7 @@ __all__ = [
     "ContentTooLarge",
     "ExpectationFailed",
     "HeadTooLarge",
+    "MethodNotAllowed",
     "NoBackend",
     "NoRoute",
     "NotImplementedByRelay",
@@ -135,6 +137,17 @@ class BadHandshake(BadRequest):
         if self.status == 426:
             return ((b"Upgrade", b"websocket"), (b"Sec-WebSocket-Version", b"13"))
         return ()
+
+
+class MethodNotAllowed(ClientFault):
+    """C{CONNECT}: the relay is no forward proxy (RFC 9110 sections 9.3.6 and 15.5.6)."""
+
+    status = 405
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What may be asked for instead."""
+        return ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 
 
 class RequestTimeout(ClientFault):

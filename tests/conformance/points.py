@@ -38,6 +38,9 @@ __all__ = ["POINTS", "Point", "Probe", "Result", "Wrong"]
 #: How long a flood must make no progress before the backend counts as held, in seconds.
 _HELD = 2.0
 
+#: How long the words of a result may be; some errors carry whole messages.
+_WORDS = 120
+
 
 class Wrong(Exception):
     """A point came out wrong; the text is what was seen."""
@@ -55,6 +58,12 @@ class Result:
     name: str
     right: bool
     seen: str
+
+    @classmethod
+    def of(cls, point: Point, right: bool, seen: str) -> Result:
+        """The result of C{point}, its words cut to what fits a table."""
+        short = seen if len(seen) <= _WORDS else f"{seen[: _WORDS - 1]}\N{HORIZONTAL ELLIPSIS}"
+        return cls(point.number, point.name, right, short)
 
     def __str__(self) -> str:
         verdict = "ok" if self.right else "WRONG"
@@ -128,13 +137,13 @@ class Probe:
         try:
             seen = await asyncio.wait_for(point.ask(self), self.patience)
         except Wrong as wrong:
-            return Result(point.number, point.name, False, str(wrong))
+            return Result.of(point, False, str(wrong))
         except TimeoutError:
             seen = f"nothing within {self.patience:.0f} s"
-            return Result(point.number, point.name, False, seen)
+            return Result.of(point, False, seen)
         except Exception as error:  # whatever a broken relay brings the library to raise
-            return Result(point.number, point.name, False, f"{type(error).__name__}: {error}")
-        return Result(point.number, point.name, True, seen)
+            return Result.of(point, False, f"{type(error).__name__}: {error}")
+        return Result.of(point, True, seen)
 
     # ------------------------------------------------------------------- closing
 

@@ -16,7 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from tests.conformance.backend import ProbeBackend
-from tests.conformance.points import POINTS, Probe, Result
+from tests.conformance.points import POINTS, Point, Probe, Result
 from tests.conformance.probe import columns
 from tests.endtoend.support import EndToEnd
 
@@ -52,6 +52,16 @@ async def _handWritten(backend: int) -> AsyncIterator[int]:
 
     async with serve(serveOne, "127.0.0.1", 0, logger=_SILENT) as relay:
         yield int(next(iter(relay.sockets)).getsockname()[1])
+
+
+class ResultTests(SynchronousTestCase):
+    """What is kept of one point."""
+
+    def test_longWords(self) -> None:
+        """An error that carries a whole message does not fill the table with it."""
+        point = Point("10", "large", Probe.seventeenMebibytes)
+        self.assertEqual(Result.of(point, False, "x" * 120).seen, "x" * 120)
+        self.assertEqual(Result.of(point, False, "x" * 121).seen, "x" * 119 + "\u2026")
 
 
 class ColumnsTests(SynchronousTestCase):

@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 
-__all__ = ["binaryFrame", "readHead", "shakeHandsAsClient", "shakeHandsAsServer"]
+__all__ = ["binaryFrame", "handshakeAnswer", "handshakeRequest", "readHead"]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -33,38 +33,30 @@ def readHead(peer: socket.socket) -> bytes:
     return bytes(head)
 
 
-def shakeHandsAsClient(peer: socket.socket) -> None:
-    """
-    Ask for a WebSocket and read the answer.
-
-    @raise ConnectionError: it is not a 101.
-    """
+def handshakeRequest() -> bytes:
+    """A client's request for a WebSocket."""
     key = base64.b64encode(os.urandom(16))
-    peer.sendall(
+    return (
         b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + b"\r\n\r\n"
     )
-    head = readHead(peer)
-    if not head.startswith(b"HTTP/1.1 101"):
-        raise ConnectionError(f"no WebSocket: {head!r}")
 
 
-def shakeHandsAsServer(peer: socket.socket) -> None:
+def handshakeAnswer(request: bytes) -> bytes:
     """
-    Read a client's request for a WebSocket and accept it.
+    The 101 that accepts a client's request.
 
-    @raise ConnectionError: it is none.
+    @raise ValueError: it has no key.
     """
-    for line in readHead(peer).split(b"\r\n"):
+    for line in request.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"sec-websocket-key":
             accept = base64.b64encode(hashlib.sha1(value.strip() + _GUID).digest())
-            peer.sendall(
+            return (
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
                 b"Upgrade: websocket\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
-            return
-    raise ConnectionError("a request without Sec-WebSocket-Key")
+    raise ValueError("a request without Sec-WebSocket-Key")
 
 
 def binaryFrame(payload: bytes, masked: bool) -> bytes:

@@ -3,7 +3,7 @@
 A reader that never reads costs the relay no memory.
 
 One end offers 200 MB; the other reads nothing until no more is taken, then everything, which
-must be what was offered. Both directions, every level.
+must be what was offered. Both directions, every level, and the body of plain HTTP.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import socket
 import threading
 import time
 
-from tests.endtoend.raw import binaryFrame, shakeHandsAsClient, shakeHandsAsServer
+from tests.endtoend.raw import binaryFrame, handshakeAnswer, handshakeRequest, readHead
 from tests.endtoend.support import MEBIBYTE, MEMORY_SLACK, EndToEnd, Relay
 
 _OFFERED = 200 * 1000 * 1000
 _MESSAGE = 128 * 1024
+_LENGTH = b"Content-Length: %d" % (_OFFERED // _MESSAGE * _MESSAGE)
 
 #: No byte taken for so long is a sender that is held, in seconds.
 _HELD = 2.0
@@ -62,39 +63,47 @@ class _Sender(threading.Thread):
             self.failure = error
 
 
+def _opening(kind: str, toBackend: bool) -> bytes:
+    """What the client says first: a head in any case, so that both ends know where it ends."""
+    if kind in ("FRAMES", "MESSAGES"):
+        return handshakeRequest()
+    if toBackend:
+        return _LENGTH.join((b"POST / HTTP/1.1\r\nHost: localhost\r\n", b"\r\n\r\n"))
+    return b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
 class UnreadTests(EndToEnd):
     """One end sends, the other does not read."""
 
-    def _connected(self, level: str) -> tuple[Relay, socket.socket, socket.socket]:
-        """A relay, and both ends of one connection through it, ready for data."""
+    def _connected(self, kind: str, toBackend: bool) -> tuple[Relay, socket.socket, socket.socket]:
+        """A relay, and both ends of one connection through it, ready for what is offered."""
         with socket.create_server(("127.0.0.1", 0)) as server:
-            server.settimeout(30.0)
+            server.settimeout(60.0)
+            level = "FRAMES" if kind == "HTTP" else kind
             relay = self.relay(level, server.getsockname()[1])
             client = socket.create_connection(("127.0.0.1", relay.port), timeout=60.0)
             self.addCleanup(client.close)
-            if level == "L4":
-                client.sendall(b"!")
-                return relay, client, self._accepted(server, b"!")
-            shaking = threading.Thread(target=shakeHandsAsClient, args=(client,), daemon=True)
-            shaking.start()
-            backend = self._accepted(server, b"G")
-            shakeHandsAsServer(backend)
-            shaking.join(30.0)
-            self.assertFalse(shaking.is_alive(), "the client was not answered")
-            return relay, client, backend
+            client.sendall(_opening(kind, toBackend))
+            backend = self._accepted(server)
+        request = readHead(backend)
+        if kind == "HTTP" and not toBackend:
+            backend.sendall(_LENGTH.join((b"HTTP/1.1 200 OK\r\n", b"\r\n\r\n")))
+            self.assertIn(b" 200 ", readHead(client))
+        elif kind in ("FRAMES", "MESSAGES"):
+            backend.sendall(handshakeAnswer(request))
+            self.assertIn(b" 101 ", readHead(client))
+        return relay, client, backend
 
-    def _accepted(self, server: socket.socket, first: bytes) -> socket.socket:
+    def _accepted(self, server: socket.socket) -> socket.socket:
         """
-        The backend's end of the connection that begins with C{first}: who only looked
+        The backend's end of the first connection that says something: who only looked
         whether the relay listens may have come through to the backend before.
         """
         while True:
             peer, _ = server.accept()
             peer.settimeout(60.0)
-            if peer.recv(1, socket.MSG_PEEK) == first:
+            if peer.recv(1, socket.MSG_PEEK):
                 self.addCleanup(peer.close)
-                if first == b"!":
-                    peer.recv(1)
                 return peer
             peer.close()
 
@@ -108,12 +117,13 @@ class UnreadTests(EndToEnd):
             sender.join(0.02)
         return most
 
-    def _unread(self, level: str, toBackend: bool) -> None:
-        relay, client, backend = self._connected(level)
+    def _unread(self, kind: str, toBackend: bool) -> None:
+        relay, client, backend = self._connected(kind, toBackend)
         source, sink = (client, backend) if toBackend else (backend, client)
         before = relay.memory()
         payload = os.urandom(_MESSAGE)
-        sender = _Sender(source, payload if level == "L4" else binaryFrame(payload, toBackend))
+        framed = kind in ("FRAMES", "MESSAGES")
+        sender = _Sender(source, binaryFrame(payload, toBackend) if framed else payload)
         sender.start()
         most = self._held(sender, relay)
         self.assertTrue(sender.is_alive(), f"all was taken, or it failed: {sender.failure}")
@@ -157,3 +167,11 @@ class UnreadTests(EndToEnd):
     def test_messagesToClient(self) -> None:
         """At level MESSAGES, while the client does not read."""
         self._unread("MESSAGES", toBackend=False)
+
+    def test_requestBody(self) -> None:
+        """The body of a plain request, while the backend does not read."""
+        self._unread("HTTP", toBackend=True)
+
+    def test_responseBody(self) -> None:
+        """The body of a plain response, while the client does not read."""
+        self._unread("HTTP", toBackend=False)

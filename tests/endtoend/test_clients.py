@@ -28,6 +28,7 @@ from tests.endtoend.servers import aiohttpServer, websocketsEcho
 from tests.endtoend.support import LEVELS, MEBIBYTE, AsynchronousEndToEnd, EndToEnd, Relay
 
 _LARGE = 3 * MEBIBYTE
+_SHOUT = "tests.conformance.filters:shout"
 
 
 class WebsocketsTests(EndToEnd):
@@ -85,6 +86,29 @@ class WebsocketsTests(EndToEnd):
                     self.assertEqual((received.code, received.reason), (code, reason))
 
         self._everyLevel(talk)
+
+    def test_filterIsAsked(self) -> None:
+        """A filter named on the command line changes text, compressed or not, and nothing else."""
+
+        async def through() -> None:
+            async with websocketsEcho() as port:
+                options = ("--to", f"ws://127.0.0.1:{port}", "--filter", _SHOUT)
+                relay = await asyncio.to_thread(self.relayWith, *options)
+                for compression in ("deflate", None):
+                    async with connect(relay.url, proxy=None, compression=compression) as client:
+                        self.assertEqual(
+                            bool(client.protocol.extensions), compression == "deflate"
+                        )
+                        for sent, expected in (
+                            ("hello", "HELLO"),
+                            (b"hello", b"hello"),
+                            ("x" * 100_000, "X" * 100_000),
+                            ("", ""),
+                        ):
+                            await client.send(sent)
+                            self.assertEqual(await client.recv(), expected)
+
+        self.go(through())
 
     def test_manyAtOnce(self) -> None:
         """Messages that were not waited for come back complete and in order."""

@@ -5,9 +5,9 @@ L{wsrelay.wire.clienthello}: what a TLS client says in the open.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -95,7 +95,7 @@ def realHello(
         settings.set_alpn_protocols(list(protocols))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     connection = settings.wrap_bio(incoming, outgoing, server_hostname=name)
-    with suppress(ssl.SSLWantReadError):
+    with contextlib.suppress(ssl.SSLWantReadError):
         connection.do_handshake()
     return outgoing.read()
 

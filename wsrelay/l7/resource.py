@@ -146,6 +146,7 @@ def _whole(request: Any, respond: Respond) -> bytes:
     request.setResponseCode(respond.status, phrase(respond.status).encode())
     for name, value in respond.headers:
         request.responseHeaders.addRawHeader(name, value)
+    request.responseHeaders.setRawHeaders(b"content-length", [b"%d" % len(respond.body)])
     return respond.body
 
 

@@ -31,7 +31,7 @@ from wsrelay.errors import (
     BadResponse,
     ExpectationFailed,
     HeadTooLarge,
-    NotImplementedByRelay,
+    MethodNotAllowed,
     VersionNotSupported,
 )
 from wsrelay.model import Headers, Request, Response
@@ -115,7 +115,7 @@ def parseRequest(head: bytes, maxHeaders: int = 100) -> Request:
     @param head: everything up to and including the empty line, nothing behind it.
     @param maxHeaders: how many header fields are allowed.
     @raise VersionNotSupported: neither HTTP/1.0 nor HTTP/1.1.
-    @raise NotImplementedByRelay: C{CONNECT}.
+    @raise MethodNotAllowed: C{CONNECT}.
     @raise ExpectationFailed: an C{Expect} that is not C{100-continue}.
     @raise HeadTooLarge: more fields than C{maxHeaders}.
     @raise BadRequest: anything else that is not exactly HTTP.
@@ -128,7 +128,7 @@ def parseRequest(head: bytes, maxHeaders: int = 100) -> Request:
     if version is None:
         raise VersionNotSupported(f"HTTP/{digits.decode('ascii')}")
     if method == b"CONNECT":
-        raise NotImplementedByRelay("CONNECT")
+        raise MethodNotAllowed("CONNECT")
     headers = Headers(_readFields(head, line.end(), maxHeaders, BadRequest, HeadTooLarge))
     _checkHost(headers, version)
     if not target.startswith(b"/"):
