@@ -364,7 +364,7 @@ class Close:
     """
     End the session: both sides get this Close frame (RFC 6455 section 7.4).
 
-    @ivar code: 1000-4999 except the ones that never go on the wire (1004-1006, 1015).
+    @ivar code: 1000-1003, 1007-1014 or 3000-4999: what may stand in a Close frame.
     @ivar reason: at most 123 bytes of UTF-8.
     """
 
@@ -372,8 +372,9 @@ class Close:
     reason: str = ""
 
     def __attrs_post_init__(self) -> None:
-        if not 1000 <= self.code <= 4999 or self.code in (1004, 1005, 1006, 1015):
-            raise ValueError(f"close code {self.code} must not go on the wire")
+        code = self.code
+        if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+            raise ValueError(f"close code {code} must not go on the wire")
         if len(self.reason.encode("utf-8")) > 123:
             raise ValueError("close reason is longer than 123 bytes")
 

@@ -39,6 +39,13 @@ class Options(usage.Options):
         ["config", "c", None, "The configuration, a TOML file."],
         ["plane", None, None, "What moves the bytes: auto, native or portable."],
         ["log-format", None, None, "text or json."],
+        [
+            "demo-port",
+            None,
+            8080,
+            "Where --demo has its page; its layer 4 is on the port after it.",
+            usage.portCoerce,
+        ],
     ]
     optFlags = [
         ["check", None, "Load and build everything, report every error, exit with 0 or 1."],
@@ -94,7 +101,7 @@ class Options(usage.Options):
         if self["demo"]:
             from wsrelay.demo import configuration
 
-            return self._overridden(configuration())
+            return self._overridden(configuration(self["demo-port"]))
         if self["config"] is not None:
             return self._overridden(load(self["config"]))
         return fromCommandLine(

@@ -2,27 +2,42 @@
 """
 TLS towards backends: whom to trust, and under which name.
 
+A certificate that is not to be trusted fails the handshake with L{UntrustedPeer}, which says
+why; OpenSSL by itself would only say that it failed.
+
 Listeners get their TLS from the endpoint string (C{ssl:}, C{tls:}).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
+from service_identity import CertificateError, VerificationError
+from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
-    optionsForClientTLS,
     platformTrust,
     trustRootFromCertificates,
 )
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["BackendTLS"]
+__all__ = ["BackendTLS", "UntrustedPeer"]
+
+_log = Logger()
+
+
+class UntrustedPeer(Exception):
+    """A peer's certificate is not to be trusted; the message says why."""
 
 
 class BackendTLS:
@@ -38,49 +53,128 @@ class BackendTLS:
         @param ca: a PEM file with the authorities to trust; C{None} is the system's.
         @param verify: C{False} accepts any certificate.
         @raise OSError: C{ca} cannot be read.
-        @raise ValueError: C{ca} holds no certificate.
+        @raise ValueError: C{ca} holds no certificate, or one that is none.
         """
         self._verify = verify
-        self._trust: Any = platformTrust() if ca is None else _authorities(ca)
-        self._creators: dict[str, Any] = {}
+        self._authorities = None if ca is None else _authorities(ca)
+        self._creators: dict[str, _Creator] = {}
 
-    def connectionCreator(self, host: str) -> Any:
-        """The L{IOpenSSLClientConnectionCreator} for one host, made once."""
+    def connectionCreator(self, host: str) -> IOpenSSLClientConnectionCreator:
+        """What makes the connections to one host, ASCII or an IP address; made once."""
         creator = self._creators.get(host)
         if creator is None:
-            creator = self._creators[host] = self._create(host)
+            creator = self._creators[host] = _Creator(host, self._context, self._verify)
         return creator
 
-    def _create(self, host: str) -> Any:
-        if self._verify:
-            return optionsForClientTLS(host, trustRoot=self._trust)
-        return _Unverified(host, CertificateOptions(verify=False).getContext())
+    @functools.cached_property
+    def _context(self) -> Any:
+        """Made when first used: reading the system's authorities takes a while."""
+        if not self._verify:
+            return CertificateOptions(verify=False).getContext()
+        trust = platformTrust() if self._authorities is None else self._authorities
+        return CertificateOptions(trustRoot=trust).getContext()
+
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def _authorities(path: Path) -> Any:
-    text = path.read_text("ascii", "replace")
-    end = "-----END CERTIFICATE-----"
-    blocks: Sequence[str] = [
-        block[block.index("-----BEGIN CERTIFICATE-----") :] + end
-        for block in text.split(end)
-        if "-----BEGIN CERTIFICATE-----" in block
+    blocks = [
+        block[block.index(_BEGIN) :] + _END
+        for block in path.read_text("ascii", "replace").split(_END)
+        if _BEGIN in block
     ]
     if not blocks:
         raise ValueError(f"{path} holds no PEM certificate")
-    return trustRootFromCertificates([Certificate.loadPEM(block) for block in blocks])
+    try:
+        return trustRootFromCertificates([Certificate.loadPEM(block.encode()) for block in blocks])
+    except (crypto.Error, ValueError):
+        raise ValueError(f"{path} holds a certificate that cannot be read") from None
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class _Unverified:
-    """Names the host in SNI and accepts whatever certificate comes."""
+class _Creator:
+    """Names the host in SNI, and judges the certificate that comes."""
 
-    def __init__(self, host: str, context: SSL.Context) -> None:
+    def __init__(self, host: str, context: SSL.Context, verify: bool) -> None:
         self._host = host
         self._context = context
+        self._verify = verify
+        self._serverName: bytes | None = None
+        self._wanted: ServiceID
+        if isIPAddress(host) or isIPv6Address(host):
+            # RFC 6066 section 3: addresses are not permitted in SNI.
+            self._wanted = IPAddress_ID(host.partition("%")[0])
+        else:
+            self._wanted = DNS_ID(host)
+            self._serverName = host.encode("ascii")
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """A new client-side connection."""
         connection = SSL.Connection(self._context, None)
-        if not self._host.replace(".", "").isdigit() and ":" not in self._host:
-            connection.set_tlsext_host_name(self._host.encode("idna"))
+        # Twisted's own creators leave the protocol here too.
+        connection.set_app_data(tlsProtocol)
+        if self._serverName is not None:
+            connection.set_tlsext_host_name(self._serverName)
+        if self._verify:
+            flags = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+            connection.set_verify(flags, self._judge)
         return connection
+
+    def _judge(
+        self, connection: SSL.Connection, certificate: Any, error: int, depth: int, isFine: int
+    ) -> bool:
+        """OpenSSL asks about each certificate of the chain; the backend's own is at depth 0."""
+        try:
+            complaint = self._complaint(certificate, error, depth, bool(isFine))
+        except Exception:
+            # What is raised inside OpenSSL's call would only be printed.
+            _log.failure("a certificate could not be judged", host=self._host)
+            complaint = "its certificate could not be judged"
+        if complaint is None:
+            return True
+        connection.get_app_data().failVerification(Failure(UntrustedPeer(complaint)))
+        return False
+
+    def _complaint(self, certificate: Any, error: int, depth: int, isFine: bool) -> str | None:
+        if not isFine:
+            whose = "its certificate" if depth == 0 else "a certificate above its own"
+            return f"{whose} {_ERRORS.get(error, f'is not accepted (OpenSSL error {error})')}"
+        return self._misnamed(certificate) if depth == 0 else None
+
+    def _misnamed(self, certificate: Any) -> str | None:
+        patterns: Sequence[Any] = ()
+        try:
+            patterns = extract_patterns(certificate)
+            verify_service_identity(patterns, [self._wanted], [])
+        except (CertificateError, VerificationError):
+            names = ", ".join(_shown(each) for each in patterns) or "no name at all"
+            return f"its certificate is for {names}, not for {self._host}"
+        return None
+
+
+def _shown(pattern: Any) -> str:
+    """A name in a certificate. The backend wrote it, so it may be anything."""
+    name = pattern.pattern
+    text = name.decode("ascii", "replace") if isinstance(name, bytes) else str(name)
+    return text if text.isprintable() else ascii(text)
+
+
+# What OpenSSL found wrong with a chain (x509_vfy.h).
+_ERRORS = {
+    7: "has a signature that is wrong",
+    9: "is not valid yet",
+    10: "has expired",
+    18: "is self-signed and not trusted",
+    19: "is of an authority that is not trusted",
+    20: "is of an authority that is not known",
+    21: "is of an authority that is not known",
+    22: "is at the end of a chain that is too long",
+    23: "is revoked",
+    24: "is used as an authority but is none",
+    26: "is not meant for servers",
+    66: "has a key that is too weak",
+    67: "is of an authority whose key is too weak",
+    68: "has a signature that is too weak",
+    79: "is used as an authority but is none",
+}

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -199,7 +200,8 @@ def main(words: Sequence[str]) -> int:
             print(f"{target}: {len(results[target])} cases", flush=True)
     print("\n" + "\n".join([*counts(results), "", *differences(results)]))
     if arguments.write:
-        writeBlock("autobahn", counts(results))
+        chosen = "--quick" if arguments.quick else f"--cases '{arguments.cases}'"
+        writeBlock("autobahn", [*counts(results), "", f"Written with `{chosen}`."])
         writeBlock("autobahn-cases", differences(results))
     losses = {t: worse(results.get("direct", {}), some) for t, some in results.items()}
     for target, lost in losses.items():
@@ -209,4 +211,6 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # What was started ends with this command, however that ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

@@ -23,6 +23,7 @@ import argparse
 import asyncio
 import contextlib
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -128,4 +129,6 @@ def main(words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # What was started ends with this command, however that ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main(sys.argv[1:]))

@@ -8,19 +8,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 from aiohttp import web
 
 from tests.endtoend.servers import aiohttpServer
-from tests.endtoend.support import MEBIBYTE, EndToEnd, Relay, need
+from tests.endtoend.support import MEBIBYTE, EndToEnd, Relay, freePort, need
 
 #: What is streamed each way, in bytes, and in pieces of which size.
 _LARGE = 64 * MEBIBYTE
 _PIECE = 256 * 1024
 
 _ETAG = '"one"'
+
+#: What must not be taken for a request.
+_HIDDEN = b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+#: Fields after which nobody can say where the request ends, or where HTTP does.
+_UNCLEAR = {
+    "both": b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    "two lengths": b"Content-Length: 3\r\nContent-Length: 4\r\n",
+    "no number": b"Content-Length: +3\r\n",
+    "unknown coding": b"Transfer-Encoding: gzip, chunked\r\n",
+    "chunked twice": b"Transfer-Encoding: chunked, chunked\r\n",
+    "upgrade without key": b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+}
 
 
 async def _hello(request: web.Request) -> web.Response:
@@ -209,3 +223,42 @@ class HttpTests(EndToEnd):
             self.assertTrue(answer.startswith("HTTP/1.1 403"), answer)
 
         self._through(talk)
+
+    def test_unclearEnd(self) -> None:
+        """
+        A request whose end is unclear (RFC 9112 section 6.3) is refused, and nothing behind it
+        is taken for a next request: the connection is over.
+        """
+
+        async def talk(relay: Relay, client: aiohttp.ClientSession) -> None:
+            for name, fields in _UNCLEAR.items():
+                answer = await asyncio.to_thread(self._answers, relay.port, fields)
+                self.assertNotIn(b"hello", answer, name)
+                self.assertEqual(answer.count(b"HTTP/1.1 "), 1, name)
+                self.assertIn(answer[:12], (b"HTTP/1.1 400", b"HTTP/1.1 501"), name)
+
+        self._through(talk)
+
+    def test_unreadBody(self) -> None:
+        """
+        When the relay answers before it has read the body, here since there is no backend, the
+        body is no next request: the connection ends with the answer.
+        """
+        relay = self.relay("FRAMES", freePort())
+        length = b"Content-Length: %d\r\n" % len(_HIDDEN)
+        answer = self._answers(relay.port, length)
+        self.assertEqual(answer[:12], b"HTTP/1.1 502", answer)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1, answer)
+        self.assertNotIn("/hello", relay.output())
+
+    def _answers(self, port: int, fields: bytes) -> bytes:
+        """
+        All that comes back for a POST with these fields, and L{_HIDDEN} in the same segment.
+        """
+        head = b"POST /digest HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n"
+        with socket.create_connection(("127.0.0.1", port), timeout=30.0) as client:
+            client.sendall(head + _HIDDEN)
+            answer = b""
+            while data := client.recv(4096):
+                answer += data
+            return answer

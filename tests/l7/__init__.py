@@ -1,0 +1,1 @@
+"""Tests of layer 7: HTTP, the upgrade, sessions, resources."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.wire.test_frames import bytewise, cut
+from tests.wire.frametables import bytewise, cut
 from wsrelay.errors import BadRequest
 from wsrelay.wire.clienthello import ClientHello, HelloReader
 
@@ -144,6 +144,7 @@ GOOD = [
     ("an empty list of extensions", record(message(body() + b"\x00\x00")), ClientHello()),
     ("a session", record(message(body(session=bytes(32)))), ClientHello()),
     ("SSL 3.0", record(message(body(version=b"\x03\x00")), version=b"\x03\x00"), ClientHello()),
+    ("more in the same record", record(message(body()) + b"\x01\x00"), ClientHello()),
     ("a record of TLS 1.2", record(message(body()), version=b"\x03\x03"), ClientHello()),
 ]
 
@@ -210,7 +211,7 @@ BAD = [
             b"b\xc3\xbccher.de",
             b"\xff",
             LABEL + b"a.de",
-            b".".join([LABEL] * 4),
+            b".".join([LABEL] * 3 + [b"b" * 62]),
         )
     ),
 ]

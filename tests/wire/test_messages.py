@@ -12,7 +12,7 @@ from itertools import product
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.wire.test_frames import (
+from tests.wire.frametables import (
     KEY,
     RESERVED_BITS,
     RFC_EXAMPLES,
@@ -303,8 +303,17 @@ class AssemblerTests(SynchronousTestCase):
         many = encode(CONTINUATION, b"", KEY, fin=False) * (most // 6 - 1)
         assembler.feed(many)
         self.assertEqual((None, most // 6 * 6), (code(assembler), assembler.held))
-        assembler.feed(many)
+        assembler.feed(many[:6])
         self.assertEqual((1009, 0), (code(assembler), assembler.held))
+
+    def test_emptyFragmentsOrder(self) -> None:
+        """A wrong length is found before too many heads, however it comes."""
+        assembler = Assembler(False, None, 0)
+        assembler.feed(fragmented(TEXT, [b""] * (HEADS // 2 + 1))[:-2])
+        assembler.feed(unhex("00 7e 00"))
+        self.assertIsNone(code(assembler))
+        assembler.feed(unhex("05"))
+        self.assertEqual(1002, code(assembler))
 
     def test_tinyFragments(self) -> None:
         """Fragments of one byte are fine as long as their heads fit."""

@@ -4,15 +4,23 @@ One destination: what its URL says, and how it is dialled.
 
 A L{Destination} is the value in the configuration, a L{Backend} the living thing that
 counts its connections. Neither knows whether it is well; that is the pool's business.
+
+Where TLS is spoken, a connection counts as made once the handshake is complete and the
+certificate was found good: before that nothing may be sent, and another backend can still be
+tried.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
@@ -20,8 +28,10 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.error import ConnectingCancelledError, TimeoutError
+from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.interfaces import IBackend
@@ -48,7 +58,7 @@ class Destination:
 
     @ivar url: as it was written.
     @ivar scheme: C{ws}, C{wss}, C{http}, C{https}, C{tcp}, C{tls} or C{unix}.
-    @ivar host: name or IP address; the path for C{unix}.
+    @ivar host: name (ASCII, lower-case) or IP address; the path for C{unix}.
     @ivar port: 0 for C{unix}.
     @ivar isSecure: whether TLS is spoken to it.
     """
@@ -80,7 +90,13 @@ class Destination:
                 "or unix:/PATH"
             )
         default, isSecure = _SCHEMES[scheme]
-        parsed = urlsplit(url if rest.startswith("//") else f"{scheme}://{rest}")
+        if not (url.isprintable() and " " not in url):
+            raise ValueError("white space and control characters do not belong into a URL")
+        try:
+            parsed = urlsplit(url if rest.startswith("//") else f"{scheme}://{rest}")
+            host = _asciiHost(parsed.hostname or "")
+        except ValueError as error:
+            raise ValueError("the host is neither a name nor an IP address") from error
         if parsed.path not in ("", "/") or parsed.query or parsed.fragment:
             raise ValueError(
                 "a backend is a host and a port; the path comes from the client's request"
@@ -91,9 +107,12 @@ class Destination:
             port = parsed.port
         except ValueError as error:
             raise ValueError("the port must be a number from 1 to 65535") from error
-        if not parsed.hostname or not (port or default):
-            raise ValueError(f"expected a host and a port, as in {scheme}:HOST:PORT")
-        return cls(url, scheme, parsed.hostname, port or default, isSecure)
+        if port == 0:
+            raise ValueError("the port must be a number from 1 to 65535")
+        if not host or not (port or default):
+            form = f"{scheme}://HOST:PORT" if default else f"{scheme}:HOST:PORT"
+            raise ValueError(f"expected a host and a port, as in {form}")
+        return cls(url, scheme, host, port or default, isSecure)
 
     @property
     def authority(self) -> str:
@@ -103,32 +122,78 @@ class Destination:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _SCHEMES[self.scheme][0] else f"{host}:{self.port}"
 
-    def endpoint(self, reactor: Any, timeout: float, tls: BackendTLS) -> IStreamClientEndpoint:
-        """The endpoint that dials it, within C{timeout} seconds."""
+    def endpoint(self, reactor: Any, tls: BackendTLS) -> IStreamClientEndpoint:
+        """The endpoint that dials it. It has no deadline of its own."""
         plain: Any
+        never: Any = None  # documented for reactor.connectTCP, but the endpoints say float
         if self.scheme == "unix":
-            return UNIXClientEndpoint(reactor, self.host, timeout)
-        if ":" in self.host:
-            plain = TCP6ClientEndpoint(reactor, self.host, self.port, timeout)
-        elif self.host.replace(".", "").isdigit():
-            plain = TCP4ClientEndpoint(reactor, self.host, self.port, timeout)
+            return UNIXClientEndpoint(reactor, self.host, never)
+        if isIPv6Address(self.host):
+            plain = TCP6ClientEndpoint(reactor, self.host, self.port, never)
+        elif isIPAddress(self.host):
+            plain = TCP4ClientEndpoint(reactor, self.host, self.port, never)
         else:
-            plain = HostnameEndpoint(reactor, self.host, self.port, timeout)
+            plain = HostnameEndpoint(reactor, self.host, self.port, never)
         if self.isSecure:
             return wrapClientTLS(tls.connectionCreator(self.host), plain)
         return plain  # type: ignore[no-any-return]  # all three provide it
 
 
+_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
+
+
+def _asciiHost(host: str) -> str:
+    """
+    A host as DNS, TLS and a C{Host} field want it.
+
+    @raise ValueError: it is none.
+    """
+    if isIPv6Address(host):
+        return host
+    host = host.encode("idna").decode("ascii").lower()
+    # All digits and dots, but no IPv4 address: inet_aton would make one of it.
+    isNumber = host.replace(".", "").isdigit() and not isIPAddress(host)
+    if host and (isNumber or not _NAME.fullmatch(host)):
+        raise ValueError("not a host")
+    return host
+
+
 class _LegFactory(Factory):
-    """Makes the one leg of a dial; a class of its own because C{noisy} is per class."""
+    """Makes the legs of a backend; a class of its own because C{noisy} is per class."""
 
     noisy = False
 
-    def __init__(self, leg: Leg) -> None:
-        self._leg = leg
+    def __init__(self, make: Callable[[], Leg]) -> None:
+        self._make = make
 
     def buildProtocol(self, addr: Any) -> Leg:
-        return self._leg
+        return self._make()
+
+
+@implementer(IHandshakeListener)
+class _SecureLeg(Leg):
+    """
+    A leg whose TLS handshake is heard of.
+
+    @ivar shaken: fires with the leg, holding still, after the handshake; fails with why there
+        was none. Cancelling it aborts the connection.
+    """
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        # The handshake is done with what is read, so it does not hold still yet.
+        super().__init__(lambda leg: None, gone)
+        self.shaken: Deferred[Leg] = Deferred(lambda _: self.abort())
+
+    def handshakeCompleted(self) -> None:
+        """The backend is who it should be."""
+        self.pauseProducing()
+        self.shaken.callback(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, perhaps for want of a handshake."""
+        super().connectionLost(reason)
+        if not self.shaken.called:
+            self.shaken.errback(reason)
 
 
 @implementer(IBackend)
@@ -150,31 +215,49 @@ class Backend:
         self.active = 0
         self._reactor = reactor
         self._tls = tls
-        self._endpoints: dict[float, IStreamClientEndpoint] = {}
+        self._factory = _LegFactory(self._leg)
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} active={self.active}>"
+
+    @functools.cached_property
+    def _endpoint(self) -> IStreamClientEndpoint:
+        return self.destination.endpoint(self._reactor, self._tls)
+
+    def _leg(self) -> Leg:
+        return _SecureLeg(self._gone) if self.destination.isSecure else Leg(gone=self._gone)
 
     def connect(self, timeout: float) -> Deferred[Leg]:
         """
         Dial.
 
-        @param timeout: seconds, until the connection is there; for TLS the handshake goes on
-            with the first bytes.
-        @return: fires with a leg that holds still; fails as the endpoint does.
+        @param timeout: seconds for everything: the name to be looked up, the connection to be
+            there and, for TLS, the handshake to be complete.
+        @return: fires with a leg that holds still. Fails with C{TimeoutError}, with
+            L{UntrustedPeer<wsrelay.tls.UntrustedPeer>}, or as the endpoint does. Cancelling
+            it gives up, and fails with C{CancelledError}.
         """
-        endpoint = self._endpoints.get(timeout)
-        if endpoint is None:
-            endpoint = self.destination.endpoint(self._reactor, timeout, self._tls)
-            self._endpoints[timeout] = endpoint
         self.active += 1
-        connecting = endpoint.connect(_LegFactory(Leg(gone=self._gone)))
-        connecting.addErrback(self._failed)
-        return connecting  # type: ignore[no-any-return]  # endpoints are not typed
+        dial: Deferred[Any] = self._endpoint.connect(self._factory)
+        dial.addErrback(self._unconnected)
+        if self.destination.isSecure:
+            dial.addCallback(lambda leg: leg.shaken)
+        dial.addTimeout(timeout, self._reactor, _late)
+        return dial.addErrback(_cancelled)
 
     def _gone(self) -> None:
         self.active -= 1
 
-    def _failed(self, failure: Any) -> Any:
+    def _unconnected(self, failure: Failure) -> Failure:
+        # There is no leg, so none will be gone.
         self.active -= 1
         return failure
+
+
+def _late(result: object, timeout: float) -> NoReturn:
+    raise TimeoutError(f"not connected within {timeout:g} s")
+
+
+def _cancelled(failure: Failure) -> Failure:
+    """Endpoints have an error of their own for what L{Deferred}s call C{CancelledError}."""
+    return Failure(CancelledError()) if failure.check(ConnectingCancelledError) else failure

@@ -11,8 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from attrs import define
+from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, TCPTimedOutError, TimeoutError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionClosed,
+    TCPTimedOutError,
+    TimeoutError,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,6 +27,7 @@ from wsrelay.errors import BackendFault, BackendTimeout, NoBackend
 from wsrelay.interfaces import IBalancer
 from wsrelay.model import Inbound
 from wsrelay.plane.legs import Leg
+from wsrelay.tls import UntrustedPeer
 
 __all__ = ["Dialled", "Pool"]
 
@@ -51,7 +58,7 @@ class Pool:
         """
         Dial one backend after the other, each at most once, until one accepts.
 
-        @param timeout: seconds for each of them.
+        @param timeout: seconds for each of them, the TLS handshake included.
         @return: fires with a L{Dialled}. Fails with L{NoBackend} if there is none to ask,
             L{BackendTimeout} or L{BackendFault} as the last one that was asked did.
             Cancelling it stops the dial.
@@ -79,8 +86,6 @@ class Pool:
         raise fault
 
     def _choose(self, ready: Sequence[Backend], inbound: Inbound) -> Backend:
-        if len(ready) == 1:
-            return ready[0]
         try:
             chosen = self._balancer.choose(ready, inbound)
             if chosen in ready:
@@ -92,8 +97,20 @@ class Pool:
 
 
 def _faultOf(backend: Backend, error: Exception) -> BackendFault:
+    """What went wrong with a dial, in words for the log."""
     if isinstance(error, (TimeoutError, TCPTimedOutError)):
         return BackendTimeout(f"{backend.name} did not accept in time")
-    what = error.args[0] if isinstance(error, ConnectError) and error.args else error
-    detail = getattr(error, "osError", None) or what or type(error).__name__
-    return BackendFault(f"{backend.name} cannot be reached: {detail}")
+    if isinstance(error, UntrustedPeer):
+        return BackendFault(f"{backend.name} cannot be trusted: {error}")
+    if isinstance(error, SSL.Error):
+        return BackendFault(f"{backend.name} failed the TLS handshake: {_sslReason(error)}")
+    if isinstance(error, ConnectionClosed):
+        return BackendFault(f"{backend.name} failed the TLS handshake: it closed the connection")
+    detail = (isinstance(error, ConnectError) and error.args[0]) or error
+    return BackendFault(f"{backend.name} cannot be reached: {str(detail) or type(error).__name__}")
+
+
+def _sslReason(error: SSL.Error) -> str:
+    """OpenSSL's own words; the error is a list of (library, function, reason)."""
+    reasons = [str(each[-1]) for each in error.args[0]] if error.args else []
+    return "; ".join(filter(None, reasons)) or "TLS failed"

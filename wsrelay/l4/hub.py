@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,7 +35,8 @@ class Hub:
         self.reactor = reactor
         self.observers: list[Any] = list(observers)
         self._ids = itertools.count(1)
-        self._open: dict[Any, Callable[[], None]] = {}
+        self._open: dict[Any, tuple[Callable[[], None], Callable[[], None] | None]] = {}
+        self._waiting: list[Deferred[None]] = []
 
     def newId(self) -> str:
         """An id for a client's connection or request, unique in this process."""
@@ -48,18 +50,56 @@ class Hub:
             except Exception:
                 _log.failure("observer {observer!r} failed", Failure(), observer=observer)
 
-    def opened(self, link: Any, leave: Callable[[], None]) -> None:
-        """Something that must be told when the relay stops: C{leave} will be called."""
-        self._open[link] = leave
+    def opened(
+        self, link: Any, leave: Callable[[], None], cut: Callable[[], None] | None = None
+    ) -> None:
+        """
+        Something that must be told when the relay stops.
+
+        @param leave: called to ask it to end soon, by itself.
+        @param cut: called if it has not; it must end at once.
+        """
+        self._open[link] = leave, cut
 
     def closed(self, link: Any) -> None:
         """It has ended."""
         self._open.pop(link, None)
+        if not self._open:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
 
     def leaveAll(self) -> None:
         """Ask everything that is open to end."""
-        for leave in list(self._open.values()):
-            leave()
+        for link, (leave, _) in list(self._open.items()):
+            self._tell(link, leave)
+
+    def cutAll(self) -> None:
+        """Have everything end that is still open."""
+        for link, (_, cut) in list(self._open.items()):
+            if cut is not None:
+                self._tell(link, cut)
+
+    def _tell(self, link: Any, call: Callable[[], None]) -> None:
+        # The end of one may have been the end of another.
+        if link in self._open:
+            try:
+                call()
+            except Exception:
+                _log.failure("{link!r} failed to end", Failure(), link=link)
+
+    def whenNoneOpen(self) -> Deferred[None]:
+        """
+        Wait for all of them to end.
+
+        @return: fires when nothing is open, at once if nothing is now. May be cancelled.
+        """
+        waiter: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiter)
+        if not self._open:
+            self._waiting.remove(waiter)
+            waiter.callback(None)
+        return waiter
 
     @property
     def openCount(self) -> int:

@@ -78,9 +78,7 @@ class Life:
         self.backend = dialled.backend.name
         pool = self.route.pool if self.route else ""
         self._relay.observe(
-            Connected(
-                self.inbound.id, self._seconds(), pool, self.backend, dialled.leg.peer
-            )
+            Connected(self.inbound.id, self._seconds(), pool, self.backend, dialled.leg.peer)
         )
 
     def established(

@@ -12,18 +12,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve, frozen
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from zope.interface import implementer
 
+from wsrelay.answers import Answer, whenAnswered
 from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
 from wsrelay.l4.plans import Plans
 from wsrelay.model import Decision, Forward, Inbound, Refuse, Respond, Serve
 from wsrelay.plane.engine import IPlane
+from wsrelay.plane.legs import addressOf
 from wsrelay.plane.verdicts import isLater
 
 __all__ = ["Listener", "ListenerSettings"]
+
+# A policy makes as many different decisions as it likes; what is kept of them is bounded.
+_MOST_NAMED = 1000
 
 
 @frozen
@@ -83,23 +90,26 @@ class Listener:
         self.ports: list[IListeningPort] = []
 
     async def listen(self) -> None:
-        """Open every endpoint. When one cannot be opened, the error names it."""
+        """
+        Open every endpoint.
+
+        @raise RelayError: one of them cannot be opened; the message says where.
+        """
         for endpoint in self._endpoints:
             try:
-                self.ports.append(await endpoint.listen(self._factory))  # type: ignore[arg-type]  # IFactory and IProtocolFactory
+                self.ports.append(await endpoint.listen(self._factory))
             except Exception as error:
-                reason = getattr(error, "socketError", error)
-                raise RelayError(f"listener {self.name}: cannot listen: {reason}") from error
+                raise RelayError(f"listener {self.name}: {_whyNot(error)}") from error
 
     async def stop(self) -> None:
-        """Close every endpoint; connections stay."""
+        """Close every endpoint that was opened; connections stay."""
         ports, self.ports = self.ports, []
         for port in ports:
             stopped = port.stopListening()
             if stopped is not None:
                 await stopped
 
-    def decide(self, inbound: Inbound) -> Decision | None | Deferred[Decision | None]:
+    def decide(self, inbound: Inbound) -> Decision | Deferred[Decision | None] | None:
         """Ask the policies, see L{IListener.decide}."""
         for position, (name, policy) in enumerate(self._policies):
             try:
@@ -117,7 +127,7 @@ class Listener:
         name, _ = self._policies[position]
         while True:
             try:
-                decision = await answer if isLater(answer) else answer
+                decision = await _own(answer) if isLater(answer) else answer
             except Exception as error:
                 raise PluginFault(name, f"{type(error).__name__}: {error}") from error
             if decision is not None:
@@ -143,5 +153,28 @@ class Listener:
     def _withName(self, name: str, decision: Forward) -> Forward:
         named = self._named.get(decision)
         if named is None:
+            if len(self._named) >= _MOST_NAMED:
+                self._named.clear()
             named = self._named[decision] = evolve(decision, route=name)
         return named
+
+
+def _whyNot(error: Exception) -> str:
+    if not isinstance(error, CannotListenError):
+        return f"cannot listen: {error}"
+    reason = error.socketError
+    why = getattr(reason, "strerror", None) or reason
+    # A port is a path where it is a UNIX socket.
+    isPath = not isinstance(error.port, int)
+    where = addressOf(UNIXAddress(error.port)) if isPath else f"{error.interface}:{error.port}"
+    return f"cannot listen on {where}: {why}"
+
+
+def _own(answer: Answer[Any]) -> Deferred[Any]:
+    """
+    A Deferred of our own for an answer that is still to come. Waiting for the policy's would
+    change its result, and it may be the answer to other clients too.
+    """
+    own: Deferred[Any] = Deferred()
+    whenAnswered(answer, own.callback, own.errback)
+    return own

@@ -20,6 +20,9 @@ from wsrelay.model import Direction, Forward, Interest
 
 __all__ = ["Plan", "Plans"]
 
+# A policy may make up decisions without end; a plan that was forgotten is made again.
+_MOST_PLANS = 1000
+
 
 @frozen
 class Plan:
@@ -61,6 +64,8 @@ class Plans:
         plan = self._plans.get(forward)
         if plan is None:
             plan = self._make(forward)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
             self._plans[forward] = plan
         return plan
 
@@ -77,9 +82,7 @@ class Plans:
             self._pools[forward.pool],
             tuple(pair for pair in filters if IRequestFilter.providedBy(pair[1])),
             {
-                Direction.TO_BACKEND: _interested(
-                    messageFilters, forward, Direction.TO_BACKEND
-                ),
+                Direction.TO_BACKEND: _interested(messageFilters, forward, Direction.TO_BACKEND),
                 Direction.TO_CLIENT: _interested(
                     messageFilters[::-1], forward, Direction.TO_CLIENT
                 ),

@@ -1,8 +1,12 @@
 # -*- test-case-name: tests.l4.test_sniff -*-
 """
-Reads the TLS ClientHello of a leg and hands everything on untouched.
+What must be known of a client before a tunnel can be decided about.
 
-It is the only thing that layer 4 ever reads: what a peer says before encryption starts.
+A L{Sniffer} reads what a peer says before encryption starts, the TLS ClientHello, and hands
+everything on untouched: it is the only thing that layer 4 ever reads. A L{Shake} waits for
+the TLS handshake, where TLS ends at the listener.
+
+Both have a deadline. Neither decides anything.
 """
 
 from __future__ import annotations
@@ -10,16 +14,85 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from wsrelay.errors import BadRequest, ClientFault, RequestTimeout
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.clienthello import ClientHello, HelloReader
 
-__all__ = ["Sniffer"]
+__all__ = ["Arrival", "Shake", "Sniffer"]
 
 
-class Sniffer:
+@implementer(IHandshakeListener)
+class Arrival(Leg):
+    """
+    The leg of a client.
+
+    @ivar hasShaken: whether the TLS handshake is complete, where TLS ends here.
+    @ivar shaken: called when it is.
+    """
+
+    hasShaken = False
+    shaken: Callable[[], None] | None = None
+
+    def handshakeCompleted(self) -> None:
+        """Encryption has started."""
+        self.hasShaken = True
+        if self.shaken is not None:
+            self.shaken()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client is gone."""
+        self.shaken = None
+        super().connectionLost(reason)
+
+
+class _Patience:
+    """In charge of a leg for a while; then the leg holds still, and one of two is called."""
+
+    def __init__(
+        self,
+        clock: Any,
+        leg: Leg,
+        timeout: float,
+        what: str,
+        failed: Callable[[ClientFault], None],
+    ) -> None:
+        self._leg = leg
+        self._what = what
+        self._failed = failed
+        self._timer = clock.callLater(timeout, self._late)
+
+    def received(self, data: bytes) -> None:
+        """Bytes came."""
+        raise NotImplementedError
+
+    def finished(self) -> None:
+        """The client ended its stream before it had said enough."""
+        self._give(BadRequest(f"closed before its {self._what} was complete"))
+
+    def lost(self, reason: Failure) -> None:
+        """The client left."""
+        self._give(BadRequest(f"left before its {self._what} was complete"))
+
+    def _late(self) -> None:
+        self._give(RequestTimeout(f"the {self._what} was not complete in time"))
+
+    def _give(self, error: ClientFault) -> None:
+        self._let()
+        self._failed(error)
+
+    def _let(self, rest: bytes = b"") -> None:
+        """Have the leg hold still."""
+        if self._timer.active():
+            self._timer.cancel()
+        self._leg.hold(rest)
+
+
+class Sniffer(_Patience):
     """Receives from a leg until the ClientHello is complete; then the leg holds all of it."""
 
     def __init__(
@@ -35,11 +108,9 @@ class Sniffer:
         @param read: called once with what it said; the leg holds still then.
         @param failed: called once instead: no TLS, malformed, too late, or gone.
         """
-        self._leg = leg
+        super().__init__(clock, leg, timeout, "ClientHello", failed)
         self._read = read
-        self._failed = failed
         self._reader = HelloReader()
-        self._timer = clock.callLater(timeout, self._late)
         leg.hand(self)
 
     def received(self, data: bytes) -> None:
@@ -50,23 +121,39 @@ class Sniffer:
             self._give(error)
             return
         if hello is not None:
-            self._timer.cancel()
-            self._leg.hold(self._reader.data)
+            self._let(self._reader.data)
             self._read(hello)
 
-    def finished(self) -> None:
-        """The client ended its stream before it had said enough."""
-        self._give(BadRequest("closed before its ClientHello was complete"))
+
+class Shake(_Patience):
+    """In charge of a leg until its TLS handshake is complete; what came behind it is held."""
+
+    def __init__(
+        self,
+        clock: Any,
+        leg: Arrival,
+        timeout: float,
+        done: Callable[[], None],
+        failed: Callable[[ClientFault], None],
+    ) -> None:
+        """
+        @param timeout: seconds for the whole handshake.
+        @param done: called once when it is complete; the leg holds still then.
+        @param failed: called once instead: too late, or gone.
+        """
+        super().__init__(clock, leg, timeout, "TLS handshake", failed)
+        self._done = done
+        leg.shaken = self._shaken
+        leg.hand(self)
+
+    def received(self, data: bytes) -> None:
+        """There is nothing to read before the handshake."""
+        self._leg.hold(data)
+
+    def _shaken(self) -> None:
+        self._let()
+        self._done()
 
     def lost(self, reason: Failure) -> None:
-        """The client left."""
-        self._give(BadRequest("left before its ClientHello was complete"))
-
-    def _late(self) -> None:
-        self._give(RequestTimeout("the ClientHello did not arrive in time"))
-
-    def _give(self, error: ClientFault) -> None:
-        if self._timer.active():
-            self._timer.cancel()
-        self._leg.hold()
-        self._failed(error)
+        """The client left, or TLS failed."""
+        self._give(BadRequest(f"no TLS handshake: {reason.getErrorMessage()}"))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -41,6 +42,7 @@ from wsrelay.model import (
 )
 from wsrelay.plane.engine import ILink, Lane
 from wsrelay.plane.legs import Leg
+from wsrelay.plane.verdicts import composeStream
 
 __all__ = ["Tunnel", "partyOf", "sender"]
 
@@ -77,6 +79,7 @@ class Tunnel:
         self._reactor = listener.relay.reactor
         self._client = leg
         self._life = Life(listener, Kind.TUNNEL, inbound)
+        self._dialling: Deferred[None] | None = None
         self._link: ILink | None = None
         self._ended: set[Direction] = set()
         self._lost: set[Direction] = set()
@@ -87,6 +90,7 @@ class Tunnel:
 
     def begin(self) -> None:
         """Ask the policies, dial, join."""
+        self._listener.relay.opened(self, self._leave, self._cut)
         try:
             decision: Any = self._listener.decide(self.inbound)
         except PluginFault as fault:
@@ -96,12 +100,16 @@ class Tunnel:
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
+        if isinstance(error, CancelledError) and self._life.reason is not None:
+            return
         if not isinstance(error, RelayError):
             _log.failure("{id}: internal error", failure, id=self.id)
             error = RelayError(f"internal error: {error!r}")
         self._refuse(error)
 
     def _decided(self, decision: Decision | None) -> None:
+        if self._life.reason is not None:
+            return
         self._life.decided(decision)
         try:
             if isinstance(decision, Forward):
@@ -111,49 +119,74 @@ class Tunnel:
             elif isinstance(decision, Refuse):
                 raise Refused(decision.detail or "refused by policy")
             else:
-                raise PluginFault(
-                    "route", f"{type(decision).__name__} means nothing at layer 4"
-                )
+                raise PluginFault("route", f"{type(decision).__name__} means nothing at layer 4")
         except RelayError as error:
             self._refuse(error)
 
     def _dial(self, plan: Plan) -> None:
         self.route = plan.forward
+        if len(plan.streamFilters) < len(plan.forward.filters):
+            # Whoever wants requests or messages checked does not want them unchecked.
+            sighted = {name for name, _ in plan.streamFilters}
+            blind = [name for name in plan.forward.filters if name not in sighted]
+            raise PluginFault("+".join(blind), "is no stream filter, and sees nothing at layer 4")
         dial = plan.pool.connect(self.inbound, plan.forward.settings.connectTimeout)
-        dial.addCallbacks(partial(self._join, plan), self._failed)
+        self._dialling = dial.addCallbacks(partial(self._join, plan), self._failed)
         dial.addErrback(self._failed)
 
     def _refuse(self, error: RelayError) -> None:
         """It ends before it began."""
         self._life.end(partyOf(error), error.detail)
         self._client.abort() if isinstance(error, PluginFault) else self._client.close()
-        self._life.close()
+        self._finish()
+
+    def _leave(self) -> None:
+        """The relay stops."""
+        self._life.end(Party.RELAY, "the relay stops")
+        if self._link is not None:
+            self.close()
+            return
+        self._client.abort()
+        self._finish()
+        if self._dialling is not None:
+            self._dialling.cancel()
+
+    def _cut(self) -> None:
+        """The relay stops, and will not wait any longer."""
+        if self._link is not None:
+            self._link.abort()
 
     # -- relay
 
     def _join(self, plan: Plan, dialled: Dialled) -> None:
+        self._dialling = None
         self._life.connected(dialled)
         self.backend = dialled.backend.name
         if self._client.isLost:
             self._life.end(Party.CLIENT, "left before a backend had accepted")
             dialled.leg.abort()
-            self._life.close()
+            self._finish()
             return
-        settings = plan.forward.settings
         try:
             lanes = {direction: self._lane(plan, direction) for direction in Direction}
-        except PluginFault as fault:
+            if self._life.reason is None:
+                self._life.established(Kind.TUNNEL, dict.fromkeys(Direction, Interest.BYTES))
+            self._link = self._listener.plane.link(self._client, dialled.leg, lanes, self)
+        except Exception:
             dialled.leg.abort()
-            self._refuse(fault)
-            return
-        self._life.established(Kind.TUNNEL, {each: Interest.BYTES for each in Direction})
+            raise
+        self._begin(plan, self._link)
+
+    def _begin(self, plan: Plan, link: ILink) -> None:
+        settings = plan.forward.settings
         self._deadline.after = settings.closeTimeout
-        link = self._listener.plane.link(self._client, dialled.leg, lanes, self)
-        self._link = link
-        if settings.idleTimeout is not None:
-            self._idle.watch(link.idleFor, settings.idleTimeout, self._idleTooLong)
-        self._listener.relay.opened(self, self.close)
         link.start()
+        if self._life.reason is None:
+            if settings.idleTimeout is not None:
+                self._idle.watch(link.idleFor, settings.idleTimeout, self._idleTooLong)
+        else:
+            # A filter wanted the end as soon as it was attached.
+            self.close()
 
     def _lane(self, plan: Plan, direction: Direction) -> Lane:
         filters = plan.streamFilters
@@ -167,15 +200,8 @@ class Tunnel:
                 raise PluginFault(name, f"attach: {type(error).__name__}: {error}") from error
             if hook is not None:
                 hooks.append((name, hook))
-        if len(hooks) > 1:
-            raise PluginFault(
-                "+".join(name for name, _ in hooks),
-                "more than one stream filter wants the same direction of one tunnel",
-            )
-        if not hooks:
-            return Lane()
-        ((name, hook),) = hooks
-        return Lane(hook=hook, hookName=name)
+        hookName, composed = composeStream(hooks)
+        return Lane(hook=composed, hookName=hookName)
 
     def _idleTooLong(self, seconds: float) -> None:
         self._life.end(Party.RELAY, f"idle for {seconds:.0f} s")
@@ -234,9 +260,13 @@ class Tunnel:
 
     def hookFailed(self, direction: Direction, failure: Failure) -> None:
         """A stream filter raised."""
-        name = "+".join(name for name, _ in self._listener.plans.plan(self.route).streamFilters)
-        _log.failure("{id}: {plugin} failed", failure, id=self.id, plugin=name)
-        self._life.end(Party.PLUGIN, f"{name}: {failure.type.__name__}: {failure.value}")
+        error: Any = failure.value
+        if not isinstance(error, PluginFault):
+            filters = self._listener.plans.plan(self.route).streamFilters
+            name = "+".join(name for name, _ in filters)
+            error = PluginFault(name, f"{type(error).__name__}: {error}")
+        _log.failure("{id}: stream hook failed: {detail}", failure, id=self.id, detail=error)
+        self._life.end(Party.PLUGIN, error.detail)
         self.close()
 
     def violated(self, direction: Direction, violation: Violation) -> None:

@@ -9,33 +9,40 @@ away when a 101 makes it a WebSocket. What a client sends ahead stays unread unt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol as TypingProtocol
+from collections.abc import Callable
+from typing import Any
 
+from attrs import evolve
 from twisted.python.failure import Failure
 
-from wsrelay.errors import ClientFault, RelayError, RequestTimeout
+from wsrelay.errors import ClientFault, RequestTimeout
 from wsrelay.l4.forwarders import inboundOf
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l7.exchange import Exchange
-from wsrelay.l7.fields import framed
-from wsrelay.l7.pages import page, phrase
-from wsrelay.model import Counts, Direction, Headers, Inbound, Kind, Party, Phase, Request, Respond
+from wsrelay.l7.fields import framed, mayHaveBody
+from wsrelay.l7.pages import page, phrase, withoutBody
+from wsrelay.model import Headers, Inbound, Kind, Party, Phase, Request, Respond
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.bodies import LAST_CHUNK, BodyKind, BodyReader, Framing, bodyReader, chunk
 from wsrelay.wire.heads import HeadReader, parseRequest, writeResponse
 
 __all__ = ["Connection"]
 
-# After an error the client may still be sending; closing at once would make its kernel
+# After the last answer the client may still be sending; closing at once would make its kernel
 # throw our answer away (RFC 9112 section 9.6). Seconds and bytes that are read for nothing.
 _LINGER = 2.0
 _LINGER_BYTES = 256 * 1024
 
 
 class Connection:
-    """One client connection, see the module."""
+    """
+    One client connection, see the module.
+
+    Its state is the method that what comes is given to: C{_readHead} between exchanges,
+    C{_readAhead} and C{_readBody} during one, C{_readNothing} once the last answer was
+    written. What comes too early is kept in C{_ahead}; while there is any, nothing is read.
+    """
 
     def __init__(self, listener: Listener, leg: Leg) -> None:
         self._listener = listener
@@ -45,37 +52,73 @@ class Connection:
         self._exchange: Exchange | None = None
         self._request: Request | None = None
         self._body: BodyReader | None = None
-        self._out: BodyKind = BodyKind.NONE
+        self._isRead = True
+        self._out = BodyKind.NONE
         self._isLast = False
         self._timer: Any = None
         self._served = 0
         self._lingered = 0
+        self._ahead = b""
+        self._isTurning = False
         self._listen(self._settings.headTimeout)
+        leg.hand(self)
+
+    # -- the receiver of the leg
+
+    def received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._state(data)
+
+    def finished(self) -> None:
+        """The client sends nothing more; what it asked for it still gets."""
+        self._isLast = True
+        if self._exchange is None:
+            if self._state == self._readHead:
+                self._close()
+        elif not self._isRead:
+            self._exchange.clientLeft("closed its connection in the middle of its request")
+
+    def lost(self, reason: Failure) -> None:
+        """The client is gone."""
+        self._stopTimer()
+        if self._exchange is not None:
+            self._exchange.clientLeft("closed its connection")
+
+    def _turn(self, state: Callable[[bytes], None]) -> None:
+        """
+        From now on what comes is for C{state}, and first what came too early.
+
+        The loop is for a client that sends many requests at once: however many of them are
+        answered on the spot, the stack stays as it is.
+        """
+        self._state = state
+        self._leg.resumeProducing()
+        if self._isTurning:
+            return
+        self._isTurning = True
+        while self._ahead and self._state != self._readAhead:
+            ahead, self._ahead = self._ahead, b""
+            self._state(ahead)
+        self._isTurning = False
+        if self._ahead:
+            self._leg.pauseProducing()
 
     # -- reading a head
 
     def _listen(self, timeout: float) -> None:
-        self._exchange = None
         self._head = HeadReader(self._settings.maxHead, self._settings.maxHeaders)
         self._timer = self._clock.callLater(timeout, self._late)
-        self._read(self._readHead)
-
-    def _read(self, receive: Any) -> None:
-        self._leg.hold()
-        self.received = receive
-        self._leg.resumeProducing()
-        self._leg.hand(self)
+        self._turn(self._readHead)
 
     def _readHead(self, data: bytes) -> None:
         wasEmpty = self._head.empty
         try:
-            head, rest = self._head.feed(data)
+            head, self._ahead = self._head.feed(data)
             if head is None:
                 if wasEmpty and self._served and not self._head.empty:
                     self._timer.reset(self._settings.headTimeout)
                 return
-            self._timer.cancel()
-            self._leg.hold(rest)
+            self._stopTimer()
             self._begin(parseRequest(head, self._settings.maxHeaders), len(head))
         except ClientFault as error:
             self._reject(error)
@@ -83,6 +126,7 @@ class Connection:
     def _begin(self, request: Request, size: int) -> None:
         self._served += 1
         self._request = request
+        self._isRead = not mayHaveBody(request)
         self._isLast = request.version < (1, 1) or any(
             token.lower() == "close" for token in request.headers.tokens("connection")
         )
@@ -91,29 +135,26 @@ class Connection:
 
     def _inbound(self, request: Request | None) -> Inbound:
         leg = self._leg
-        plain = inboundOf(self._listener, leg)
         serverName, alpn = _tlsFacts(leg.transport) if leg.isTLS else (None, ())
-        return Inbound(
-            plain.id, plain.listener, plain.client, plain.local, leg.isTLS, serverName, alpn, request
-        )
+        inbound = inboundOf(self._listener, leg)
+        return evolve(inbound, serverName=serverName, alpn=alpn, request=request)
 
     def _reject(self, error: ClientFault) -> None:
         """There is no request to make an exchange of: answer, and close."""
         self._stopTimer()
-        self._leg.hold()
         life = Life(self._listener, Kind.EXCHANGE, self._inbound(None))
         life.phase = Phase.ACCEPT
         life.status = error.status
         life.end(Party.CLIENT, error.detail)
+        life.close()
         self._request = None
         self._isLast = True
         self.answer(page(error))
-        life.close()
 
     def _late(self) -> None:
         self._timer = None
         if self._head.empty:
-            self._leg.close()
+            self._close()
         else:
             self._reject(RequestTimeout("the request head did not arrive in time"))
 
@@ -122,51 +163,37 @@ class Connection:
             self._timer.cancel()
         self._timer = None
 
-    # -- the receiver of the leg
+    # -- reading a body
 
     def _readAhead(self, data: bytes) -> None:
         """The client sends before it was answered: not now."""
-        self._leg.hold(data)
+        self._ahead += data
+        self._leg.pauseProducing()
 
     def _readBody(self, data: bytes) -> None:
+        exchange = self._exchange
         assert self._body is not None
-        assert self._exchange is not None
+        assert exchange is not None
         try:
             content, rest = self._body.feed(data)
         except ClientFault as error:
-            self._isLast = True
-            self._exchange.clientFailed(error)
+            exchange.clientFailed(error)
             return
         if rest is not None:
-            self._body = None
-            self._leg.hold(rest)
+            self._isRead = True
+            self._ahead = rest
+            self._state = self._readAhead
         if content:
-            self._exchange.uploaded(content)
-        if rest is not None:
-            self._exchange.uploadEnded()
-            self.watch()
+            exchange.uploaded(content)
+        # It may have been answered by now, and the next one have begun.
+        if rest is not None and self._exchange is exchange:
+            self._uploadEnded(exchange)
 
-    def _readNothing(self, data: bytes) -> None:
-        self._lingered += len(data)
-        if self._lingered > _LINGER_BYTES:
-            self._stopTimer()
-            self._leg.abort()
-
-    def finished(self) -> None:
-        """The client sends nothing more; what it asked for it still gets."""
-        self._isLast = True
-        if self._exchange is None:
-            self._stopTimer()
-            self._leg.close()
-        elif self._body is not None:
-            self._exchange.clientLeft("closed its connection in the middle of its request")
-
-    def lost(self, reason: Failure) -> None:
-        """The client is gone."""
-        self._stopTimer()
-        if self._exchange is not None:
-            exchange, self._exchange = self._exchange, None
-            exchange.clientLeft("closed its connection")
+    def _uploadEnded(self, exchange: Exchange) -> None:
+        self._body = None
+        self._isRead = True
+        exchange.uploadEnded()
+        self.watch()
 
     # -- the door of the exchange
 
@@ -182,7 +209,8 @@ class Connection:
     def give(self) -> Leg:
         """The leg, holding still; this connection has nothing more to do with it."""
         self._exchange = None
-        self._leg.hold()
+        ahead, self._ahead = self._ahead, b""
+        self._leg.hold(ahead)
         return self._leg
 
     def upload(self, framing: Framing) -> None:
@@ -190,16 +218,14 @@ class Connection:
         assert self._exchange is not None
         self._body = bodyReader(framing)
         if self._body.complete:
-            self._body = None
-            self._exchange.uploadEnded()
-            self.watch()
+            self._uploadEnded(self._exchange)
         else:
-            self._read(self._readBody)
+            self._turn(self._readBody)
 
     def watch(self) -> None:
         """Nothing is to be read, but the client may leave."""
-        if self._exchange is not None and not self._leg.isLost:
-            self._read(self._readAhead)
+        if self._exchange is not None:
+            self._turn(self._readAhead)
 
     def interim(self, status: int, reason: str, headers: Headers) -> None:
         """A 1xx, for clients that know them."""
@@ -211,12 +237,18 @@ class Connection:
         if framing.kind in (BodyKind.CHUNKED, BodyKind.CLOSE):
             isOld = self._request is None or self._request.version < (1, 1)
             framing = Framing(BodyKind.CLOSE if isOld else BodyKind.CHUNKED)
-        self._out = framing.kind
-        self._isLast = self._isLast or framing.kind is BodyKind.CLOSE or self._body is not None
-        extra: Iterable[tuple[bytes, bytes]] = (
-            ((b"Connection", b"close"),) if self._isLast else ()
-        )
+        isLast = self._isLast or framing.kind is BodyKind.CLOSE or not self._isRead
+        options = [b"close"] if isLast else []
+        extra = []
+        if status == 426:
+            # RFC 9110 section 15.5.22; it is the only other protocol here.
+            extra.append((b"Upgrade", b"websocket"))
+            options.append(b"Upgrade")
+        if options:
+            extra.append((b"Connection", b", ".join(options)))
         self._leg.write(writeResponse(status, reason, framed(headers, framing, extra)))
+        self._out = framing.kind
+        self._isLast = isLast
 
     def content(self, data: bytes) -> None:
         """Some of the response's body."""
@@ -227,11 +259,12 @@ class Connection:
         if self._out is BodyKind.CHUNKED:
             self._leg.write(LAST_CHUNK)
         self._exchange = None
+        self._body = None
         self._leg.starve()
         if self._leg.isLost:
             return
-        if self._isLast or self._body is not None:
-            self._linger()
+        if self._isLast:
+            self._leave()
         else:
             self._listen(self._settings.keepAliveTimeout)
 
@@ -240,33 +273,43 @@ class Connection:
         self._exchange = None
         self._leg.abort()
 
-    def answer(self, respond: Respond, isHead: bool = False) -> int:
-        """
-        A whole response of the relay's own.
-
-        @return: bytes of its body.
-        """
-        headers = Headers(respond.headers)
-        framing = Framing(BodyKind.LENGTH, len(respond.body))
-        self.head(respond.status, phrase(respond.status), headers, framing)
-        if respond.body and not isHead:
+    def answer(self, respond: Respond, isHead: bool = False) -> None:
+        """A whole response of the relay's own."""
+        isBare = withoutBody(respond.status)
+        framing = Framing(BodyKind.NONE if isBare else BodyKind.LENGTH, len(respond.body))
+        self.head(respond.status, phrase(respond.status), Headers(respond.headers), framing)
+        if respond.body and not isHead and not isBare:
             self.content(respond.body)
         self.end()
-        return len(respond.body)
 
     def accept(self, headers: Headers) -> Leg:
         """Send a 101 and give the leg away, holding still."""
+        head = writeResponse(101, phrase(101), headers.raw)
         leg = self.give()
-        leg.write(writeResponse(101, phrase(101), headers.raw))
+        leg.write(head)
         return leg
 
-    def _linger(self) -> None:
-        if self._leg.isTLS:
-            self._leg.close()
-            return
-        self._leg.finish()
-        self._timer = self._clock.callLater(_LINGER, self._leg.abort)
-        self._read(self._readNothing)
+    # -- leaving
+
+    def _leave(self) -> None:
+        """The last answer was written: let it arrive."""
+        self._ahead = b""
+        self._state = self._readNothing
+        self._timer = self._clock.callLater(_LINGER, self._close)
+        self._leg.linger()
+
+    def _readNothing(self, data: bytes) -> None:
+        self._lingered += len(data)
+        if self._lingered > _LINGER_BYTES:
+            self._leg.pauseProducing()
+
+    def _close(self) -> None:
+        """Close, and see to it that it comes to pass: a client that does not read, or one that
+        does not answer the end of its TLS session, has as long as between two requests."""
+        self._stopTimer()
+        self._timer = self._clock.callLater(self._settings.keepAliveTimeout, self._leg.abort)
+        self._state = self._readNothing
+        self._leg.close()
 
 
 def _tlsFacts(transport: Any) -> tuple[str | None, tuple[str, ...]]:

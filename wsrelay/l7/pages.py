@@ -12,7 +12,7 @@ from http import HTTPStatus
 from wsrelay.errors import RelayError
 from wsrelay.model import Respond
 
-__all__ = ["page", "phrase"]
+__all__ = ["page", "phrase", "withoutBody"]
 
 
 def phrase(status: int) -> str:
@@ -21,6 +21,11 @@ def phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def withoutBody(status: int) -> bool:
+    """Whether an answer with this status never has a body (RFC 9112 section 6.3)."""
+    return status < 200 or status in (204, 304)
 
 
 def page(error: RelayError) -> Respond:

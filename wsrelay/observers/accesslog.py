@@ -24,7 +24,7 @@ __all__ = ["AccessLog"]
 class AccessLog:
     """Writes the line."""
 
-    log = Logger()
+    log = Logger("wsrelay.access")
 
     def observe(self, event: Event) -> None:
         """Write it, if this is an end."""
@@ -42,41 +42,62 @@ _FORMATS = {
         f"client saw {{clientSaw}}, backend saw {{backendSaw}}, {_TAIL}"
     ),
 }
+_SUFFIXES = ((Direction.TO_BACKEND, "ToBackend"), (Direction.TO_CLIENT, "ToClient"))
 
 
 def _fields(event: Closed) -> dict[str, Any]:
+    """What the line says; a dash where there is nothing to say."""
     inbound = event.inbound
-    request = inbound.request
     fields: dict[str, Any] = {
         "id": event.id,
         "kind": event.kind.value,
         "client": str(inbound.client),
         "listener": inbound.listener,
-        "route": event.route or "-",
-        "pool": event.pool or "-",
-        "backend": event.backend or "-",
-        "method": request.method if request else "-",
-        "host": request.host if request else (inbound.serverName or "-"),
-        # Query strings carry tokens.
-        "target": _printable(request.path) if request else "-",
-        "status": event.status,
+        "route": event.route,
+        "pool": event.pool,
+        "backend": event.backend,
         "duration": round(event.duration, 3),
         "party": event.reason.party.value,
         "phase": event.reason.phase.value,
-        "detail": _printable(event.reason.detail),
-        "clientSaw": event.codes.get(Party.CLIENT, "-"),
-        "backendSaw": event.codes.get(Party.BACKEND, "-"),
+        "detail": event.reason.detail,
     }
+    if inbound.serverName is not None:
+        fields["serverName"] = inbound.serverName
     for direction, suffix in _SUFFIXES:
         counts = event.counts.get(direction)
         fields["bytes" + suffix] = counts.bytes if counts else 0
+    if event.kind is not Kind.TUNNEL:
+        fields |= _httpFields(event)
+    if event.kind is Kind.SESSION:
+        fields |= _sessionFields(event)
+    return {key: _shown(value) for key, value in fields.items()}
+
+
+def _httpFields(event: Closed) -> dict[str, Any]:
+    request = event.inbound.request
+    return {
+        "method": request.method if request else "",
+        "host": request.host if request else "",
+        # Query strings carry tokens.
+        "target": request.path if request else "",
+        "status": event.status,
+    }
+
+
+def _sessionFields(event: Closed) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "clientSaw": event.codes.get(Party.CLIENT, ""),
+        "backendSaw": event.codes.get(Party.BACKEND, ""),
+    }
+    for direction, suffix in _SUFFIXES:
+        counts = event.counts.get(direction)
         fields["messages" + suffix] = counts.messages if counts else 0
     return fields
 
 
-_SUFFIXES = ((Direction.TO_BACKEND, "ToBackend"), (Direction.TO_CLIENT, "ToClient"))
-
-
-def _printable(text: str) -> str:
+def _shown(value: Any) -> Any:
     """Nothing that a peer sent may move the cursor or end the line."""
+    if not isinstance(value, str):
+        return value
+    text = value or "-"
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

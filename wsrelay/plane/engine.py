@@ -56,7 +56,8 @@ class Owner(TypingProtocol):
     """
     Who hears of a link. C{direction} names the stream; its sender is the one at fault.
 
-    Any of these may close the link from within.
+    Any of these may close the link from within. After L{ILink.close} or L{ILink.abort} only
+    L{legLost} is said.
     """
 
     def closeReceived(self, direction: Direction, code: int | None, reason: str) -> None:
@@ -75,12 +76,16 @@ class Owner(TypingProtocol):
         """A hook raised or answered nonsense. Nothing more is forwarded this way."""
 
     def streamEnded(self, direction: Direction) -> None:
-        """The sender will send nothing more; all it had sent was handed on."""
+        """
+        The sender will send nothing more; all it had sent was handed on, or thrown away for
+        a reason that was told before.
+        """
 
     def legLost(self, direction: Direction, failure: Failure) -> None:
         """
         The connection to the sender of this direction is gone, both ways. Said once for
         each of the two legs, whatever ended them; the second is the last word of a link.
+        When the connection was closed cleanly all it had sent was handed on before.
         """
 
 
@@ -98,7 +103,7 @@ class ILink(Interface):
 
     def inject(direction: Direction, frame: bytes) -> None:
         """
-        Put a whole frame between two frames of this direction, as soon as that is
+        Put a whole control frame between two frames of this direction, as soon as that is
         possible. Nothing happens on a mute lane.
         """
 
@@ -112,20 +117,31 @@ class ILink(Interface):
         """
         Forward nothing more in this direction after C{last}, a frame of the relay's own
         that goes out at the next border between two frames; read on, so that the sender's
-        Close is heard.
+        Close is heard. What a hook has still to answer, and what waits behind it, is not
+        forwarded. A lane is mute, too, once a Close frame was forwarded.
 
-        @return: C{False} if C{last} can never go out: what was forwarded ends inside a
-            frame, and its sender is gone or broke the rules.
+        @return: C{False} if C{last} can never go out: the lane was mute before, or what was
+            forwarded ends inside a frame, and its sender is gone.
         """
 
     def finish(direction: Direction) -> None:
-        """Half-close towards the receiver of this direction, after all that was forwarded."""
+        """
+        Half-close towards the receiver of this direction, after all that was forwarded; the
+        lane is mute from then on. With TLS, which has no half-close, the receiver's whole
+        connection is closed.
+        """
 
     def close() -> None:
-        """Close both legs after all that was forwarded."""
+        """
+        Close both legs after all that was forwarded; what a hook has still to answer is not.
+
+        Each peer hears the end at once, but its leg is read, for nothing, until the peer has
+        ended its side too: to close sooner would destroy what it has not read yet. That may
+        take for ever, so the owner has a deadline for L{abort}.
+        """
 
     def abort() -> None:
-        """Close both legs at once."""
+        """Close both legs at once; what was not yet sent is lost."""
 
 
 class IPlane(Interface):
@@ -133,9 +149,7 @@ class IPlane(Interface):
 
     name: str = Attribute("C{portable} or C{native}")
 
-    def link(
-        client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner
-    ) -> ILink:
+    def link(client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner) -> ILink:
         """
         Join two legs that hold still; nothing moves before L{ILink.start}.
         """

@@ -6,27 +6,33 @@ A L{Flow} receives from its I{source} leg and writes to its I{sink} leg, and is 
 streaming producer that the sink's transport pauses: a peer that does not read stops the
 other from being read, so at most one transport buffer (64 KiB and one read) is kept.
 
-While a hook's answer is still to come the flow I{waits}: it does not read, and what had
-been read, the end of the stream included, stays in order behind the answer.
+While a flow I{awaits} something, a hook's answer or room in a transport, it does not read,
+and what had been read, the end of the stream included, stays in order behind it.
+
+Three things end forwarding, each more than the one before: a I{mute} flow forwards nothing
+more, but listens for the sender's Close; a I{silent} one does not even look; a I{cut} one
+has only one thing left to say, that its source is gone.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.answers import whenAnswered
-from wsrelay.model import Close, Counts, Direction, Drop, Message, Retire
+from wsrelay.model import Counts, Direction, Message, Retire
 from wsrelay.plane.engine import Lane, Owner
 from wsrelay.plane.legs import Leg
-from wsrelay.plane.verdicts import isLater
-from wsrelay.wire.frames import BINARY, CLOSE, TEXT, Scanner, encode, parseClose
+from wsrelay.plane.verdicts import isLater, stream
+from wsrelay.wire.frames import BINARY, CLOSE, TEXT, Control, Scanner, encode, parseClose
 
 __all__ = ["ByteFlow", "Flow", "FrameFlow"]
 
@@ -40,8 +46,10 @@ class Flow:
     """
     What the three levels share: reading, waiting, backpressure, the end.
 
+    @ivar opposite: the flow of the other direction.
     @ivar counts: what went this way.
     @ivar lastActive: when a byte was read last, in the clock's seconds.
+    @ivar isFull: whether the sink's transport has more to write than it likes.
     """
 
     opposite: Flow
@@ -57,10 +65,15 @@ class Flow:
         self.owner = owner
         self.counts = Counts()
         self.lastActive = 0.0
+        self.isFull = False
+        self.isMute = False
         self.isSilent = False
-        self.isEnded = False
-        self._isFull = False
-        self._isWaiting = False
+        self._isCut = False
+        self._isClosing = False
+        self._isEnded = False
+        self._isDraining = False
+        # What this flow holds still for: a token for an answer, a flow for room in its sink.
+        self._awaited: object = None
         self._queue: deque[Any] = deque()
 
     def start(self) -> None:
@@ -75,12 +88,12 @@ class Flow:
         """See L{ILink.inject}."""
         raise NotImplementedError
 
-    def mute(self, last: bytes) -> bool:
-        """See L{ILink.mute}."""
+    def send(self, message: Message) -> None:
+        """See L{ILink.send}."""
         raise NotImplementedError
 
-    def send(self, message: Any) -> None:
-        """Put a message that no hook sees on the wire (level MESSAGES)."""
+    def mute(self, last: bytes) -> bool:
+        """See L{ILink.mute}."""
         raise NotImplementedError
 
     def key(self) -> bytes | None:
@@ -92,99 +105,175 @@ class Flow:
     def received(self, data: bytes) -> None:
         """Bytes came from the source."""
         self.lastActive = self._seconds()
-        if self._isWaiting:
-            self._queue.append(data)
-        else:
+        if self._awaited is None:
             self.take(data)
+        else:
+            self._queue.append(data)
 
     def finished(self) -> None:
         """The source will send nothing more."""
-        if self._isWaiting:
-            self._queue.append(_End)
-        else:
+        if self._awaited is None:
             self.ended()
+        else:
+            self._queue.append(_End)
 
     def ended(self) -> None:
         """Everything up to the end of the stream was handed on."""
-        self.isEnded = True
-        self.owner.streamEnded(self.direction)
+        self._isEnded = True
+        if not self._isCut:
+            self.owner.streamEnded(self.direction)
 
     def lost(self, reason: Failure) -> None:
         """The source is gone: after what still waits if it closed cleanly, else at once."""
-        if self._isWaiting and reason.check(ConnectionDone):
+        if self._isClosing:
+            # However it came about, it is the end that was wanted.
+            reason = Failure(CONNECTION_DONE)
+        if self._awaited is not None and reason.check(ConnectionDone):
             self._queue.append(reason)
-            return
-        self._queue.clear()
-        self.owner.legLost(self.direction, reason)
+        else:
+            self._halt()
+            self.owner.legLost(self.direction, reason)
 
     # -- the producer of the sink leg
 
     def pauseProducing(self) -> None:
         """The sink's peer does not read fast enough."""
-        self._isFull = True
+        self.isFull = True
         self.heed()
 
     def resumeProducing(self) -> None:
         """The sink takes more."""
-        self._isFull = False
+        self.isFull = False
+        for flow in (self, self.opposite):
+            if flow._awaited is self:
+                flow.proceed()
         self.heed()
 
     def stopProducing(self) -> None:
-        """The sink is gone; its own flow says so."""
+        """The sink is gone, as its own flow will say; nobody else would read on."""
+        self.resumeProducing()
 
     def heed(self) -> None:
         """Read, or do not."""
-        if self._isFull or self._isWaiting:
+        if self._awaited is not None or (self.isFull and not self.isMute and not self.isSilent):
             self.source.pauseProducing()
         else:
             self.source.resumeProducing()
 
-    # -- waiting for a hook
+    # -- holding still
 
-    def waitFor(self, verdict: Any, apply: Any) -> None:
+    def waitFor(self, verdict: Any, apply: Callable[[Any], None]) -> None:
         """Hold this direction still until C{verdict} came, then C{apply} it."""
-        self._isWaiting = True
+        token = self._awaited = object()
+        isNow = True
 
         def answered(value: Any) -> None:
-            self._isWaiting = False
-            apply(value)
-            self._drain()
+            if self._awaited is token:
+                self._awaited = None
+                apply(value)
+                if not isNow:
+                    self._drain()
 
         def failed(failure: Failure) -> None:
-            self._isWaiting = False
-            self.fail(failure)
-            self._drain()
+            if self._awaited is token:
+                self._awaited = None
+                self.fail(failure)
+                if not isNow:
+                    self._drain()
 
         whenAnswered(verdict, answered, failed)
-        if self._isWaiting:
+        isNow = False
+        if self._awaited is token:
+            if self.isMute or self.isSilent:
+                # Its own hook has ended this direction: the answer will change nothing.
+                self._awaited = None
             self.heed()
+
+    def waitForRoom(self, flow: Flow) -> None:
+        """Hold this direction still until the sink of C{flow} takes more."""
+        self._awaited = flow
+        self.heed()
+
+    def proceed(self) -> None:
+        """Go on without what was awaited."""
+        self._awaited = None
+        self._drain()
+
+    def requeue(self, items: list[Any]) -> None:
+        """Put back, in front, what was taken apart but not yet handled."""
+        self._queue.extendleft(reversed(items))
+
+    def _drain(self) -> None:
+        if self._isDraining:
+            return
+        self._isDraining = True
+        try:
+            while self._queue and self._awaited is None:
+                item = self._queue.popleft()
+                if item is _End:
+                    self.ended()
+                elif isinstance(item, Failure):
+                    self.lost(item)
+                else:
+                    self.take(item)
+        finally:
+            self._isDraining = False
+        self.heed()
+
+    # -- ending
 
     def fail(self, failure: Failure) -> None:
         """The hook failed: nothing more goes this way."""
         self.silence()
         self.owner.hookFailed(self.direction, failure)
 
-    def requeue(self, items: Any) -> None:
-        """Put back, in front, what was taken apart but not yet handled."""
-        self._queue.extendleft(reversed(items))
-
-    def _drain(self) -> None:
-        while self._queue and not self._isWaiting:
-            item = self._queue.popleft()
-            if item is _End:
-                self.ended()
-            elif isinstance(item, Failure):
-                self.owner.legLost(self.direction, item)
-            else:
-                self.take(item)
-        if not self._isWaiting:
-            self.heed()
-
     def silence(self) -> None:
         """Read on, forward nothing more."""
         self.isSilent = True
         self.take = self._swallow  # type: ignore[method-assign]  # a state is the current method
-        self._isFull = False
+        self.heed()
+
+    def hush(self) -> None:
+        """Become mute: read on, whatever the sink and a hook that is still to answer say."""
+        self.isMute = True
+        if self._awaited is None:
+            self.heed()
+        else:
+            self.proceed()
+
+    def _halt(self) -> list[Any]:
+        """Nothing more is said, forwarded or awaited. @return: what was still queued."""
+        queue, self._queue = list(self._queue), deque()
+        self._awaited = None
+        self.isMute = self._isCut = True
+        self.silence()
+        return queue
+
+    def cut(self) -> None:
+        """Nothing more is forwarded, and only the loss of the source remains to be said."""
+        for item in self._halt():
+            if isinstance(item, Failure):
+                self.owner.legLost(self.direction, item)
+
+    def finish(self) -> None:
+        """Half-close the sink, see L{ILink.finish}."""
+        self.mute(b"")
+        self.hush()
+        self.sink.finish()
+        # Nobody feeds the sink now, so nobody will be told that there is room again.
+        self.resumeProducing()
+
+    def close(self) -> None:
+        """Close the source after all that was written to it, see L{ILink.close}."""
+        self.cut()
+        self._isClosing = True
+        self.source.linger()
+
+    def abort(self) -> None:
+        """Close the source at once, see L{ILink.abort}."""
+        self.cut()
+        self._isClosing = False
+        self.source.abort()
 
     def _swallow(self, data: Any) -> None:
         """Nobody is interested any more."""
@@ -208,7 +297,7 @@ class ByteFlow(Flow):
         self.counts.bytes += len(data)
         self._ask(data, self._apply)
 
-    def _ask(self, data: bytes, apply: Any) -> None:
+    def _ask(self, data: bytes, apply: Callable[[bytes, Any], None]) -> None:
         assert self.lane.hook is not None
         try:
             verdict = self.lane.hook(data)
@@ -221,22 +310,21 @@ class ByteFlow(Flow):
             apply(data, verdict)
 
     def _apply(self, data: bytes, verdict: Any) -> None:
-        if verdict is None:
-            self.sink.write(data)
-        elif isinstance(verdict, bytes):
-            self.sink.write(verdict)
-        elif isinstance(verdict, Retire):
+        if self.isSilent:
+            return
+        try:
+            answer = stream(verdict, data)
+        except TypeError:
+            self.fail(Failure())
+            return
+        if isinstance(answer, bytes):
+            self.sink.write(answer)
+        elif isinstance(answer, Retire):
             self.take = self._pass  # type: ignore[method-assign]  # a state is the current method
-            self.sink.write(verdict.data)
-        elif isinstance(verdict, Close):
+            self.sink.write(answer.data)
+        else:
             self.silence()
-            self.owner.hookAsked(self.direction, verdict)
-        elif not isinstance(verdict, Drop):
-            wrong = TypeError(
-                "a stream hook returns None, bytes, Drop(), Retire() or Close(), "
-                f"not {verdict!r:.100}"
-            )
-            self.fail(Failure(wrong))
+            self.owner.hookAsked(self.direction, answer)
 
     def ended(self) -> None:
         """Let the hook say its last word before the end is handed on."""
@@ -251,13 +339,16 @@ class ByteFlow(Flow):
 
     def inject(self, frame: bytes) -> None:
         """Bytes have no borders: it goes out at once."""
-        self.sink.write(frame)
+        if not self.isMute:
+            self.sink.write(frame)
 
     def mute(self, last: bytes) -> bool:
-        """Forward nothing more."""
-        self.silence()
+        """C{last} goes out at once, and nothing more."""
+        if self.isMute:
+            return False
         self.sink.write(last)
-        self.heed()
+        self.silence()
+        self.hush()
         return True
 
 
@@ -266,7 +357,8 @@ class FrameFlow(Flow):
     Level FRAMES: frame heads are read, payload is forwarded as it came.
 
     The relay's own frames wait in C{_own} for the next border between two frames, data
-    frames for the next border between two messages.
+    frames in C{_ownData} for the next border between two messages, C{_last} for the border
+    behind which nothing more goes.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -278,7 +370,6 @@ class FrameFlow(Flow):
             rsv=self.lane.rsv,
         )
         self.counts = self._scanner.counts
-        self._isMute = False
         self._own: list[bytes] = []
         self._ownData: list[bytes] = []
         self._last: bytes | None = None
@@ -288,50 +379,64 @@ class FrameFlow(Flow):
         scanner = self._scanner
         forward, controls = scanner.feed(data)
         if self._own or self._ownData or self._last is not None:
-            forward = self._withOwn(forward)
-        if forward and not self._isMute:
+            forward = self._withOwn(forward, controls)
+        if forward and not self.isMute:
             self.sink.write(forward)
-        if controls:
-            for control in controls:
-                if control.opcode == CLOSE:
-                    self.owner.closeReceived(self.direction, *parseClose(control.payload))
+        if scanner.closed:
+            self._heard(controls)
         if scanner.violation is not None:
             self.silence()
             self.owner.violated(self.direction, scanner.violation)
 
-    def _withOwn(self, forward: bytes) -> bytes:
-        if self._isMute:
+    def _heard(self, controls: list[Control]) -> None:
+        """Say that a Close went by, the last of these; nothing may follow it (5.5.1)."""
+        if controls and controls[-1].opcode == CLOSE:
+            self.hush()
+            self.owner.closeReceived(self.direction, *parseClose(controls[-1].payload))
+
+    def _withOwn(self, forward: bytes, controls: list[Control]) -> bytes:
+        """C{forward} with the relay's own frames put where they may stand."""
+        if self.isMute:
             return b""
-        border = self._scanner.messageBorder
-        if self._ownData and border >= 0:
-            own = b"".join(self._own + self._ownData)
-            self._own, self._ownData = [], []
-        else:
-            border = self._scanner.frameBorder
-            if border < 0:
-                return forward
-            own = b"".join(self._own)
-            self._own = []
+        frames, messages = self._borders(forward, controls)
+        if frames < 0:
+            return forward
+        border, own = frames, self._own
+        if self._ownData and messages >= 0:
+            border, own = messages, own + self._ownData
+            self._ownData = []
+        self._own = []
         if self._last is None:
-            return forward[:border] + own + forward[border:]
-        self.sink.write(forward[:border] + own + self._last)
-        self._isMute = True
+            return b"".join([forward[:border], *own, forward[border:]])
+        self.sink.write(b"".join([forward[:border], *own, self._last]))
+        self.hush()
         return b""
+
+    def _borders(self, forward: bytes, controls: list[Control]) -> tuple[int, int]:
+        """The last places between two frames and two messages, or -1; before a Close."""
+        scanner = self._scanner
+        if not scanner.closed:
+            return scanner.frameBorder, scanner.messageBorder
+        masked = self.direction is Direction.TO_BACKEND
+        border = len(forward) - len(controls[-1].payload) - (6 if masked else 2)
+        return border, -1 if scanner.inMessage else border
 
     def inject(self, frame: bytes) -> None:
         """A control frame of the relay's own."""
-        self._own.append(frame)
-        self._flush()
+        if not self.isMute:
+            self._own.append(frame)
+            self._flush()
 
     def send(self, message: Message) -> None:
-        """A message of the relay's own."""
-        opcode = TEXT if message.isText else BINARY
-        self._ownData.append(encode(opcode, message.data, self.key()))
-        self._flush()
+        """A message of the relay's own; never compressed, so that nobody gets out of step."""
+        if not self.isMute:
+            opcode = TEXT if message.isText else BINARY
+            self._ownData.append(encode(opcode, message.data, self.key()))
+            self._flush()
 
     def _flush(self) -> None:
         """Write at once what need not wait."""
-        if self._isMute or not self._scanner.atBoundary:
+        if not self._scanner.atBoundary:
             return
         own, self._own = self._own, []
         if not self._scanner.inMessage:
@@ -340,19 +445,16 @@ class FrameFlow(Flow):
 
     def mute(self, last: bytes) -> bool:
         """Forward up to the next border, then C{last}, then nothing."""
-        if self._isMute or self._last is not None:
+        if self.isMute or self._last is not None:
             return False
         if self._scanner.atBoundary:
             self._flush()
             self.sink.write(last)
-            self._isMute = True
-        elif self.isSilent or self.source.isLost or self.isEnded:
-            self._isMute = True
+        elif self._isEnded or self.source.isLost:
+            self.hush()
             return False
         elif last:
             self._last = last
-        else:
-            self._isMute = True
-        self._isFull = False
-        self.heed()
+            return True
+        self.hush()
         return True

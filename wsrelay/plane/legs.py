@@ -74,8 +74,10 @@ class Leg(Protocol):
         self._made = made
         self._gone = gone
         self._receiver: Receiver | None = None
+        self._charge: object = None
         self._early: list[bytes] = []
         self._atEnd = False
+        self._isLingering = False
         self._reason: Failure | None = None
         self._producer: Any = None
 
@@ -101,6 +103,8 @@ class Leg(Protocol):
         self._atEnd = True
         if self._receiver is not None:
             self._receiver.finished()
+        if self._isLingering:
+            self.close()
 
     def writeConnectionLost(self) -> None:
         """Our FIN is out; nobody needs to know."""
@@ -109,10 +113,13 @@ class Leg(Protocol):
         """The connection is gone."""
         self.isLost = True
         self._reason = reason
+        self._producer = None
+        # The receiver knows its leg: without this the two would wait for the collector.
+        self.__dict__.pop("dataReceived", None)
         gone, self._gone = self._gone, None
         receiver = self._receiver
         if receiver is not None:
-            self._receiver = None
+            self._receiver = self._charge = None
             receiver.lost(reason)
         if gone is not None:
             gone()
@@ -131,16 +138,15 @@ class Leg(Protocol):
 
     def hand(self, receiver: Receiver) -> None:
         """
-        Put C{receiver} in charge and read on; first it hears what had been held.
+        Put C{receiver} in charge; first it hears what had been held. Whether the leg is read
+        on is another question: see L{resumeProducing}.
         """
         self._receiver = receiver
-        early, self._early = self._early, []
-        for position, data in enumerate(early):
-            if self._receiver is not receiver:
-                self._early = early[position:] + self._early
-                return
-            receiver.received(data)
-        if self._receiver is not receiver:
+        charge = self._charge = object()
+        while self._early and self._charge is charge:
+            receiver.received(self._early.pop(0))
+        if self._charge is not charge:
+            # It has given the leg away again, which may have come back to it since.
             return
         self.dataReceived = receiver.received  # type: ignore[method-assign]  # the hot path
         if self._reason is not None:
@@ -149,17 +155,12 @@ class Leg(Protocol):
         elif self._atEnd:
             receiver.finished()
 
-    def rebind(self) -> None:
-        """The receiver has swapped its C{received} for another."""
-        if self._receiver is not None:
-            self.dataReceived = self._receiver.received  # type: ignore[method-assign]
-
     def hold(self, rest: bytes = b"") -> None:
         """
         Nobody is in charge from now on. C{rest} is what the last receiver did not use; the
         next one hears it first.
         """
-        self._receiver = None
+        self._receiver = self._charge = None
         self.__dict__.pop("dataReceived", None)
         if rest:
             self._early.insert(0, rest)
@@ -215,6 +216,21 @@ class Leg(Protocol):
         if not self.isLost:
             self.starve()
             self.transport.loseConnection()
+
+    def linger(self) -> None:
+        """
+        Close after all that was written, but not before the peer has ended its side too: to
+        close while it still sends would have the kernel reset the connection, and destroy
+        what the peer has not read yet (RFC 9112 section 9.6). The receiver goes on hearing
+        what comes. A peer may take for ever: the caller has a deadline.
+        """
+        if self.isTLS or self._atEnd:
+            self.close()
+        else:
+            self._isLingering = True
+            self.finish()
+        # TLS needs to read, too: the peer answers the end of the session.
+        self.resumeProducing()
 
     def abort(self) -> None:
         """Close at once; what was not yet sent is lost (TCP: RST)."""

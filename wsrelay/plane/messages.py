@@ -18,7 +18,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from wsrelay.errors import Violation
-from wsrelay.model import Close, Direction, Message, Reply
+from wsrelay.model import Direction, Message, Reply
 from wsrelay.plane.flows import Flow
 from wsrelay.plane.verdicts import isLater, parts, replacement
 from wsrelay.wire.deflate import Deflater, Inflater, Parameters
@@ -54,7 +54,6 @@ class MessageFlow(Flow):
             self._deflater = Deflater(*_codec(lane.deflate, self.direction))
         self._isSameCoding = lane.inflate == lane.deflate
         self._isInStep = True
-        self._isMute = False
         self._violation: Violation | None = None
         self._assembler = Assembler(
             masked=self.direction is Direction.TO_BACKEND,
@@ -76,23 +75,36 @@ class MessageFlow(Flow):
             items = [data]
         for position, item in enumerate(items):
             self._one(item)
-            if self._isWaiting:
-                self.requeue(items[position + 1 :])
-                return
             if self.isSilent:
                 return
+            if (self._awaited is not None or self.isFull) and self._mustWait(
+                items[position + 1 :]
+            ):
+                return
+
+    def _mustWait(self, rest: list[Any]) -> bool:
+        """Whether C{rest} cannot be handled yet; then it is queued."""
+        if self._awaited is None and not self.isMute and (rest or self._queue):
+            # A few bytes can hold many messages, and a hook can make each a large one.
+            self.waitForRoom(self)
+        if self._awaited is None:
+            return False
+        self.requeue(rest)
+        return True
 
     def _one(self, item: Assembled | Violation) -> None:
         if isinstance(item, Violation):
             self.silence()
             self.owner.violated(self.direction, item)
         elif item.opcode in (TEXT, BINARY):
-            if not self._isMute:
+            if not self.isMute:
                 self._ask(item)
         else:
-            if not self._isMute:
+            if not self.isMute:
                 self.sink.write(item.wire)
             if item.opcode == CLOSE:
+                # Nothing may follow it (RFC 6455 section 5.5.1).
+                self.hush()
                 self.owner.closeReceived(self.direction, *parseClose(item.payload))
 
     def _ask(self, item: Assembled) -> None:
@@ -106,9 +118,7 @@ class MessageFlow(Flow):
         except Exception:
             self.fail(Failure())
             return
-        if verdict is None:
-            self._forward(item)
-        elif isLater(verdict):
+        if isLater(verdict):
             self.waitFor(verdict, lambda value: self._apply(item, message, value))
         else:
             self._apply(item, message, verdict)
@@ -116,39 +126,48 @@ class MessageFlow(Flow):
     def fail(self, failure: Failure) -> None:
         """The hook failed; the owner mutes the lane, and the sender's Close is still heard."""
         self.owner.hookFailed(self.direction, failure)
-        if not self._isMute:
+        if not self.isMute:
             self.silence()
 
     def _apply(self, item: Assembled, message: Message, verdict: Any) -> None:
-        if self._isMute or self.isSilent:
+        if self.isMute or self.isSilent:
+            # The hook has closed the session itself, or somebody else has meanwhile.
+            return
+        if verdict is None:
+            self._forward(item)
             return
         try:
             todo = parts(verdict, message)
-            for part in todo:
-                if isinstance(part, Message) and part is not message and part.isText:
-                    part.text  # noqa: B018  # text must be UTF-8 (RFC 6455 section 5.6)
         except Exception:
             self.fail(Failure())
             return
-        if item.compressed and not any(part is message for part in todo):
+        isTouched = message.data is not item.payload or message.isText != (item.opcode == TEXT)
+        isOriginal = not isTouched and any(part is message for part in todo)
+        if item.compressed and not isOriginal:
             self._isInStep = False
         for part in todo:
-            if part is message:
+            if part is message and isOriginal:
+                # Its frames can be used once: a second time they would be out of step.
+                isOriginal = False
                 self._forward(item)
             elif isinstance(part, Message):
                 self._write(part)
             elif isinstance(part, Reply):
-                self.opposite.send(replacement(part.data, Message(b"")))
-            elif isinstance(part, Close):
+                self._reply(part)
+            else:
                 self.owner.hookAsked(self.direction, part)
-                if not self._isMute:
+                if not self.isMute:
                     self.silence()
-                return
+
+    def _reply(self, reply: Reply) -> None:
+        back = self.opposite
+        back.send(replacement(reply.data, Message(b"")))
+        if back.isFull and not back.isMute:
+            # Who does not read the answers may ask no more questions.
+            self.waitForRoom(back)
 
     def _forward(self, item: Assembled) -> None:
-        if not item.compressed or (
-            self._isSameCoding and (self._isInStep or self._startsAfresh)
-        ):
+        if not item.compressed or (self._isSameCoding and (self._isInStep or self._startsAfresh)):
             self.sink.write(item.wire)
         else:
             self._write(Message(item.payload, item.opcode == TEXT))
@@ -163,21 +182,19 @@ class MessageFlow(Flow):
 
     def send(self, message: Message) -> None:
         """A message of the relay's own; not compressed, so that nobody gets out of step."""
-        if not self._isMute:
+        if not self.isMute:
             opcode = TEXT if message.isText else BINARY
             self.sink.write(encode(opcode, message.data, self.key()))
 
     def inject(self, frame: bytes) -> None:
         """Only whole frames are ever written here, so it goes out at once."""
-        if not self._isMute:
+        if not self.isMute:
             self.sink.write(frame)
 
     def mute(self, last: bytes) -> bool:
         """C{last} goes out at once; messages are no longer forwarded."""
-        if self._isMute:
+        if self.isMute:
             return False
-        self._isMute = True
         self.sink.write(last)
-        self._isFull = False
-        self.heed()
+        self.hush()
         return True

@@ -79,20 +79,17 @@ class PortableLink:
 
     def finish(self, direction: Direction) -> None:
         """Half-close, see L{ILink.finish}."""
-        self._flows[direction].sink.finish()
+        self._flows[direction].finish()
 
     def close(self) -> None:
         """Close both legs, see L{ILink.close}."""
-        for leg in self._legs:
-            leg.close()
-            # Closing waits for what is still to be written; the peer's own end must be
-            # heard meanwhile, so its leg is read on whatever had paused it.
-            leg.resumeProducing()
+        for flow in self._flows.values():
+            flow.close()
 
     def abort(self) -> None:
         """Abort both legs, see L{ILink.abort}."""
-        for leg in self._legs:
-            leg.abort()
+        for flow in self._flows.values():
+            flow.abort()
 
 
 @implementer(IPlane)

@@ -297,11 +297,11 @@ class Inflater:
     """
     Inflates the messages of one sender, in order (RFC 7692 section 7.2.2).
 
-    The payload of a message must consist of whole blocks: one that stops inside a block is
-    a bad stream, though zlib would give out its beginning, for another receiver might read
-    it differently. So is one without a byte; an empty message is C{00}. A block with BFINAL
-    set may occur (section 7.2.3.4); what follows it, later messages too, cannot refer to
-    what came before.
+    With the tail put back, the payload of a message must be whole blocks: one that stops
+    inside a block is a bad stream, though zlib would give out its beginning, for another
+    receiver might read it differently. So is one without a byte; an empty message is C{00}.
+    A block with BFINAL set may occur (section 7.2.3.4), 15 times in a message at most; what
+    follows it, later messages too, cannot refer to what came before.
 
     Memory: the window, and what L{inflate} returns.
     """
@@ -388,7 +388,7 @@ class Deflater:
     def deflate(self, data: bytes) -> bytes:
         """Deflate one message; the four bytes C{00 00 FF FF} are stripped already."""
         if not data:
-            # An empty block (section 7.2.3.6); zlib would flush nothing at all.
+            # An empty block (section 7.2.3.6); what zlib flushes without input is not said.
             return b"\x00"
         stream = self._stream
         if stream is None:

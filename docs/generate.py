@@ -1,0 +1,382 @@
+# -*- test-case-name: tests.test_docs -*-
+"""
+Writes the pages of the reference that say what the source says::
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    say which are not as they would be written
+
+C{plugins.md} comes from the docstrings of L{wsrelay.interfaces}, L{wsrelay.model} and
+L{wsrelay.headers}, C{command-line.md} from the options of C{twistd wsrelay}, and
+C{errors-and-close-codes.md} from L{wsrelay.errors} and L{wsrelay.l7.session}. What this module
+says itself is only what introduces them. C{configuration.md} has a generator of its own,
+L{wsrelay.config.reference}.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from twisted.python import usage
+
+from wsrelay import errors, headers, interfaces, model
+from wsrelay.l7 import session
+from wsrelay.tap import Options
+
+__all__ = ["PAGES", "main", "markdown"]
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+
+_STAMP = "<!-- Written by `python docs/generate.py`. Change the source, not this page. -->\n\n"
+
+
+# ----------------------------------------------------------------- epytext to Markdown
+
+
+def markdown(docstring: str) -> str:
+    """A docstring in epytext, of which we use little, as Markdown."""
+    blocks = re.split(r"\n\s*\n", inspect.cleandoc(docstring))
+    return "\n\n".join(_grouped(blocks))
+
+
+def _grouped(blocks: Iterable[str]) -> Iterator[str]:
+    """Paragraphs, lists of fields, and fenced code."""
+    code: list[str] = []
+    for block in blocks:
+        if block.startswith("    "):
+            code.append(textwrap.dedent(block))
+            continue
+        if code:
+            yield _fenced(code)
+            code = []
+        if block.startswith("@"):
+            yield "\n".join(_fields(block))
+        else:
+            yield _inline(" ".join(block.split())).replace("::", ":")
+    if code:
+        yield _fenced(code)
+
+
+def _fenced(code: list[str]) -> str:
+    return "```python\n" + "\n\n".join(code) + "\n```"
+
+
+def _fields(block: str) -> Iterator[str]:
+    for field in re.split(r"\n(?=@)", block):
+        kind, text = field[1:].split(":", 1)
+        word, _, name = kind.partition(" ")
+        told = _inline(" ".join(text.split()))
+        if word in ("ivar", "param"):
+            yield f"- `{name}`: {told}"
+        elif word == "raise":
+            yield f"- raises `{name}`: {told}"
+        else:
+            yield f"- {word}s: {told}"
+
+
+def _inline(text: str) -> str:
+    text = re.sub(r"L\{([^<}]+?)\s*<[^}]*>\}", r"L{\1}", text)
+    text = re.sub(r"[CL]\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}", _literal, text)
+    return re.sub(r"I\{([^{}]*)\}", r"*\1*", text)
+
+
+def _literal(match: re.Match[str]) -> str:
+    return f"`{match[1].removeprefix('wsrelay.')}`"
+
+
+# --------------------------------------------------------------------- plugins.md
+
+_PLUGINS_HEAD = """\
+# Plugins
+
+A plugin is an object that provides one or more of the interfaces below. What it needs is imported
+from `wsrelay`, whatever module it lives in. How to write the first one is told in the
+[tutorial](../tutorial/first-plugin.md), how to give it to others in
+[Ship a plugin](../howto/ship-a-plugin.md); [examples](../../examples/) has one for almost every
+interface.
+
+Each interface answers six questions in this order: what it is; when it is called and how often;
+what it may change; what it may return; what happens when it raises; an example. “May be
+asynchronous” means: a value, a `Deferred`, or a coroutine.
+
+| interface | example | named in the configuration by |
+| --- | --- | --- |
+| [`IPluginMaker`](#ipluginmaker) | all of them | `use` in `[plugin.NAME]` |
+| [`IForwarder`](#iforwarder) | [knock](../../examples/knock.py) | `forwarder` in `[listener.NAME]` |
+| [`IRoutingPolicy`](#iroutingpolicy) | [tenants](../../examples/tenants.py) | `policies` in \
+`[listener.NAME]`; not given, every one is asked |
+| [`IBalancer`](#ibalancer) | | `balancer` in `[pool.NAME]` |
+| [`IRequestFilter`](#irequestfilter) | [guard](../../examples/guard.py) | `filters` in `[[route]]` |
+| [`IMessageFilter`](#imessagefilter) | [redact](../../examples/redact.py) | `filters` in `[[route]]` |
+| [`IStreamFilter`](#istreamfilter) | | `filters` in `[[route]]` |
+| [`IObserver`](#iobserver) | [counter](../../examples/counter.py) | nothing: every one hears |
+| a `twisted.web` `IResource` | [chatroom](../../examples/chatroom.py) | `serve` in `[[route]]` |
+
+`use` in `[plugin.NAME]` is the name of an installed plugin (`twistd wsrelay --plugins` lists them)
+or `module:object`. That object may be a maker, the class of a maker, or, when there are no options, a
+plugin itself or its class. Modules are also looked for where `twistd` was started.
+"""
+
+_PLUGINS_PARTS = (
+    (interfaces, "What plugins provide", ("Options", "IPluginMaker", "IForwarder"), 0),
+    (interfaces, "", ("IRoutingPolicy", "IBalancer", "IRequestFilter", "IMessageFilter"), 0),
+    (interfaces, "", ("IStreamFilter", "IObserver"), 0),
+    (interfaces, "What plugins are given", ("IRelay", "IListener", "IBackend"), 0),
+    (interfaces, "", ("IExchange", "ISession", "ITunnel"), 0),
+    (model, "Facts", ("Inbound", "Address", "Request", "Response"), 0),
+    (headers, "", ("Headers", "MutableHeaders"), 0),
+    (model, "", ("OutboundRequest", "OutboundResponse", "Direction", "Interest", "Counts"), 0),
+    (model, "Decisions", ("Forward", "RouteSettings", "Respond", "Serve", "Refuse"), 0),
+    (model, "Verdicts", ("Message", "Drop", "Reply", "Close", "Retire"), 0),
+    (model, "Endings", ("CloseReason", "Party", "Phase", "Kind"), 0),
+    (model, "Events", ("Event", "Opened", "Decided", "Connected", "Established", "Closed"), 0),
+)
+
+
+def plugins() -> str:
+    """The page about the interfaces and what goes through them."""
+    parts = [_PLUGINS_HEAD]
+    for module, title, names, _ in _PLUGINS_PARTS:
+        if title:
+            parts.append(f"## {title}\n")
+        classes = _classes(module)
+        parts += [_class(classes[name]) for name in names]
+    return "\n".join(parts)
+
+
+def _classes(module: ModuleType) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(module))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _class(node: ast.ClassDef) -> str:
+    lines = [f"### `{node.name}`\n", markdown(ast.get_docstring(node, clean=False) or ""), ""]
+    members = list(_members(node))
+    if members:
+        lines += [*members, ""]
+    return "\n".join(lines)
+
+
+def _members(node: ast.ClassDef) -> Iterator[str]:
+    isInterface = any(ast.unparse(base) in ("Interface", "IPlugin") for base in node.bases)
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
+            yield _method(each, isInterface)
+        elif isinstance(each, ast.AnnAssign) and isInterface:
+            yield _attribute(each)
+        elif isinstance(each, ast.AnnAssign):
+            default = f" = {ast.unparse(each.value)}" if each.value else ""
+            yield f"* `{ast.unparse(each.target)}: {ast.unparse(each.annotation)}{default}`"
+        elif isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant):
+            yield f"* `{ast.unparse(each)}`"
+
+
+def _method(node: ast.FunctionDef, isInterface: bool) -> str:
+    told = markdown(ast.get_docstring(node, clean=False) or "")
+    indented = told.replace("\n", "\n  ")
+    if any(ast.unparse(each) in ("property", "cached_property") for each in node.decorator_list):
+        return f"* `{node.name}: {ast.unparse(node.returns or ast.Constant(None))}`\\\n  {indented}"
+    arguments = node.args
+    if not isInterface:  # an interface's methods have no self
+        arguments.args = arguments.args[1:]
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    return f"* `{node.name}({ast.unparse(arguments)}){returns}`\\\n  {indented}"
+
+
+def _attribute(node: ast.AnnAssign) -> str:
+    assert isinstance(node.value, ast.Call)
+    (told,) = node.value.args
+    text = _inline(str(ast.literal_eval(told)))
+    return f"* `{ast.unparse(node.target)}: {ast.unparse(node.annotation)}`\\\n  {text}"
+
+
+# --------------------------------------------------------------- command-line.md
+
+_COMMAND_LINE = """\
+# The command line
+
+    twistd [options of twistd] wsrelay [options of wsrelay]
+
+Without a file, for the simple case (`--listen` and `--to` may be repeated):
+
+    twistd -n wsrelay --listen tcp:8080 --to ws://127.0.0.1:9000      # L7: HTTP and WebSocket
+    twistd -n wsrelay --listen tcp:8080 --to tcp:127.0.0.1:9000       # L4: any TCP
+
+With a [configuration](configuration.md):
+
+    twistd -n wsrelay --config relay.toml
+    twistd -n wsrelay --config relay.toml --check
+
+## Options of wsrelay
+
+{options}
+`--config`, `--demo` and `--listen` with `--to` exclude one another. `--plane` and `--log-format` count
+more than what the file says.
+
+## Options of twistd
+
+They stand before `wsrelay`; `twistd --help` lists all. The ones that matter here:
+
+| option | meaning |
+| --- | --- |
+| `-n`, `--nodaemon` | Stay in the foreground and log to standard output. |
+| `--pidfile=` | With an empty value, write none; that is right under systemd, and to run several. |
+| `-l`, `--logfile=` | Where the log goes; `-` is standard output. |
+| `-u`, `--uid=`, `-g`, `--gid=` | Whom to become once privileged ports are open. |
+| `--umask=` | For the UNIX sockets it makes. |
+| `-r`, `--reactor=` | Another reactor than the platform's best. |
+
+## Exit status
+
+| status | when |
+| --- | --- |
+| 0 | It was stopped by a signal, or `--check`, `--plugins`, `--schema` or `--help` had no complaint. |
+| 1 | A wrong option, or the configuration is wrong, a plugin could not be made, or a port could not \
+be opened. Every problem is on standard error, one a line, with `wsrelay:` in front. |
+"""
+
+
+def commandLine() -> str:
+    """The page about the command line."""
+    rows = ["| option | meaning |", "| --- | --- |", *_options(), ""]
+    return _COMMAND_LINE.format(options="\n".join(rows))
+
+
+def _options() -> Iterator[str]:
+    options = Options()
+    short = {long: letter for letter, long in options.synonyms.items() if len(letter) == 1}
+    for long in sorted(options.docs):
+        if long in ("help", "version"):
+            continue
+        takesValue = f"{long}=" in options.longOpt
+        names = f"`-{short[long]}`, " if long in short else ""
+        meaning = " ".join((options.docs[long] or "").split())
+        default = options.defaults.get(long) if takesValue else None
+        told = f" Default: `{default}`." if default is not None else ""
+        yield f"| {names}`--{long}{'=' if takesValue else ''}` | {meaning}{told} |"
+
+
+# ------------------------------------------------------- errors-and-close-codes.md
+
+_ERRORS_HEAD = """\
+# Errors and close codes
+
+Whatever goes wrong is one of the errors below. Each knows whose fault it was and which HTTP status
+answers it. The peer is told the status or the close code and its standard phrase; what happened, and
+which plugin or backend it was, stands in the log as `party/phase: detail`.
+
+## Before the 101: HTTP
+
+| error | fault of | status | when |
+| --- | --- | --- | --- |
+"""
+
+_ERRORS_TAIL = """
+At layer 4 there is no status: the client's connection is closed, and broken off (RST) when a plugin
+raised. When a response has already begun, its connection is broken off, so that the client cannot take
+half of it for the whole. In the log, status 499 stands for a client that left before it was
+answered, and 0 for none.
+
+## After the 101: close codes
+
+{table}
+
+Where a Close frame came from a peer, the other side gets it as it is, code and reason. What is
+told otherwise is in this table. The codes of a broken rule: 1002 is a frame that RFC 6455 does not
+allow, 1007 is text that is not UTF-8 or data that cannot be inflated, 1009 is a frame or message over
+`maxFrame` or `maxMessage`.
+
+## In the log
+
+`client saw` and `backend saw` are the close codes that went to each side, with two that never go on the
+wire: 1005 is a Close frame without a code, 1006 is none at all.
+
+| party | who ended it |
+| --- | --- |
+| `client`, `backend` | that side: it closed, left, was too slow or broke a rule |
+| `relay` | the relay: an answer of its own, an idle timeout, a stop, no route |
+| `plugin` | a plugin raised, answered itself, or asked for the end |
+
+{phases}
+"""
+
+_PARTIES = {"client": "client", "backend": "backend", "relay": "relay", "plugin": "plugin"}
+
+
+def errorsAndCloseCodes() -> str:
+    """The page about what goes wrong."""
+    rows = [
+        f"| `{error.__name__}` | {_PARTIES[error.party]} | {_status(error)} | {_when(error)} |"
+        for error in _leaves()
+    ]
+    tail = _ERRORS_TAIL.format(table=_closeTable(), phases=markdown(model.Phase.__doc__ or ""))
+    return _ERRORS_HEAD + "\n".join(rows) + "\n" + tail
+
+
+def _leaves() -> Iterator[type[errors.RelayError]]:
+    """The errors that a peer can meet, by status."""
+    named = [getattr(errors, name) for name in errors.__all__]
+    hidden = (errors.RelayError, errors.ConfigurationError, errors.ClientFault, errors.Violation)
+    return iter(sorted((each for each in named if each not in hidden), key=_order))
+
+
+def _order(error: type[errors.RelayError]) -> tuple[int, str]:
+    return error.status, error.__name__
+
+
+def _status(error: type[errors.RelayError]) -> str:
+    return "400 or 426" if error is errors.BadHandshake else str(error.status)
+
+
+def _when(error: type[errors.RelayError]) -> str:
+    first = markdown(error.__doc__ or "").split("\n\n")[0]
+    return first.rstrip(".") + "."
+
+
+def _closeTable() -> str:
+    """The table of the session's docstring, whose columns are as wide as its rules."""
+    lines = (session.__doc__ or "").splitlines()
+    first, second, third = (n for n, line in enumerate(lines) if line.startswith("==="))
+    starts = [match.start() for match in re.finditer("=+", lines[first])]
+    bounds = list(zip(starts, [*starts[1:], None], strict=True))
+
+    def row(line: str) -> str:
+        return "| " + " | ".join(line[a:b].strip() or "–" for a, b in bounds) + " |"
+
+    head = row(lines[first + 1])
+    return "\n".join([head, "| --- | --- | --- |", *map(row, lines[second + 1 : third])])
+
+
+# ------------------------------------------------------------------------- all
+
+PAGES = {
+    "plugins.md": plugins,
+    "command-line.md": commandLine,
+    "errors-and-close-codes.md": errorsAndCloseCodes,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or say which are old."""
+    status = 0
+    for name, make in PAGES.items():
+        path, text = REFERENCE / name, _STAMP + make()
+        if path.exists() and path.read_text("utf-8") == text:
+            continue
+        if arguments == ["--check"]:
+            print(f"docs/reference/{name} is not what the source says: python docs/generate.py")
+            status = 1
+        else:
+            path.write_text(text, "utf-8")
+            print(f"wrote docs/reference/{name}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
