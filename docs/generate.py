@@ -23,8 +23,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from twisted.python import usage
-
 from wsrelay import errors, headers, interfaces, model
 from wsrelay.l7 import session
 from wsrelay.tap import Options
@@ -50,7 +48,7 @@ def _grouped(blocks: Iterable[str]) -> Iterator[str]:
     code: list[str] = []
     for block in blocks:
         if block.startswith("    "):
-            code.append(textwrap.dedent(block))
+            code.append(block)
             continue
         if code:
             yield _fenced(code)
@@ -64,7 +62,7 @@ def _grouped(blocks: Iterable[str]) -> Iterator[str]:
 
 
 def _fenced(code: list[str]) -> str:
-    return "```python\n" + "\n\n".join(code) + "\n```"
+    return "```python\n" + textwrap.dedent("\n\n".join(code)) + "\n```"
 
 
 def _fields(block: str) -> Iterator[str]:
@@ -72,7 +70,7 @@ def _fields(block: str) -> Iterator[str]:
         kind, text = field[1:].split(":", 1)
         word, _, name = kind.partition(" ")
         told = _inline(" ".join(text.split()))
-        if word in ("ivar", "param"):
+        if word == "param":
             yield f"- `{name}`: {told}"
         elif word == "raise":
             yield f"- raises `{name}`: {told}"
@@ -82,12 +80,8 @@ def _fields(block: str) -> Iterator[str]:
 
 def _inline(text: str) -> str:
     text = re.sub(r"L\{([^<}]+?)\s*<[^}]*>\}", r"L{\1}", text)
-    text = re.sub(r"[CL]\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}", _literal, text)
+    text = re.sub(r"[CL]\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}", r"`\1`", text)
     return re.sub(r"I\{([^{}]*)\}", r"*\1*", text)
-
-
-def _literal(match: re.Match[str]) -> str:
-    return f"`{match[1].removeprefix('wsrelay.')}`"
 
 
 # --------------------------------------------------------------------- plugins.md
@@ -105,44 +99,44 @@ Each interface answers six questions in this order: what it is; when it is calle
 what it may change; what it may return; what happens when it raises; an example. “May be
 asynchronous” means: a value, a `Deferred`, or a coroutine.
 
-| interface | example | named in the configuration by |
+| interface | example | where its name stands |
 | --- | --- | --- |
 | [`IPluginMaker`](#ipluginmaker) | all of them | `use` in `[plugin.NAME]` |
-| [`IForwarder`](#iforwarder) | [knock](../../examples/knock.py) | `forwarder` in `[listener.NAME]` |
-| [`IRoutingPolicy`](#iroutingpolicy) | [tenants](../../examples/tenants.py) | `policies` in \
-`[listener.NAME]`; not given, every one is asked |
-| [`IBalancer`](#ibalancer) | | `balancer` in `[pool.NAME]` |
-| [`IRequestFilter`](#irequestfilter) | [guard](../../examples/guard.py) | `filters` in `[[route]]` |
-| [`IMessageFilter`](#imessagefilter) | [redact](../../examples/redact.py) | `filters` in `[[route]]` |
-| [`IStreamFilter`](#istreamfilter) | | `filters` in `[[route]]` |
-| [`IObserver`](#iobserver) | [counter](../../examples/counter.py) | nothing: every one hears |
-| a `twisted.web` `IResource` | [chatroom](../../examples/chatroom.py) | `serve` in `[[route]]` |
+| [`IForwarder`](#iforwarder) | [knock](../../examples/knock.py) | `forwarder` of a listener |
+| [`IRoutingPolicy`](#iroutingpolicy) | [tenants](../../examples/tenants.py) | `policies` of \
+a listener; not given, every one is asked |
+| [`IBalancer`](#ibalancer) | | `balancer` of a pool |
+| [`IRequestFilter`](#irequestfilter) | [guard](../../examples/guard.py) | `filters` of a route |
+| [`IMessageFilter`](#imessagefilter) | [redact](../../examples/redact.py) | `filters` of a route |
+| [`IStreamFilter`](#istreamfilter) | | `filters` of a route |
+| [`IObserver`](#iobserver) | [counter](../../examples/counter.py) | nowhere: every one hears |
+| a `twisted.web` `IResource` | [chatroom](../../examples/chatroom.py) | `serve` of a route |
 
 `use` in `[plugin.NAME]` is the name of an installed plugin (`twistd wsrelay --plugins` lists them)
-or `module:object`. That object may be a maker, the class of a maker, or, when there are no options, a
-plugin itself or its class. Modules are also looked for where `twistd` was started.
+or `module:object`. That object may be a maker, the class of a maker, or, when there are no
+options, a plugin itself or its class. Modules are also looked for where `twistd` was started.
 """
 
 _PLUGINS_PARTS = (
-    (interfaces, "What plugins provide", ("Options", "IPluginMaker", "IForwarder"), 0),
-    (interfaces, "", ("IRoutingPolicy", "IBalancer", "IRequestFilter", "IMessageFilter"), 0),
-    (interfaces, "", ("IStreamFilter", "IObserver"), 0),
-    (interfaces, "What plugins are given", ("IRelay", "IListener", "IBackend"), 0),
-    (interfaces, "", ("IExchange", "ISession", "ITunnel"), 0),
-    (model, "Facts", ("Inbound", "Address", "Request", "Response"), 0),
-    (headers, "", ("Headers", "MutableHeaders"), 0),
-    (model, "", ("OutboundRequest", "OutboundResponse", "Direction", "Interest", "Counts"), 0),
-    (model, "Decisions", ("Forward", "RouteSettings", "Respond", "Serve", "Refuse"), 0),
-    (model, "Verdicts", ("Message", "Drop", "Reply", "Close", "Retire"), 0),
-    (model, "Endings", ("CloseReason", "Party", "Phase", "Kind"), 0),
-    (model, "Events", ("Event", "Opened", "Decided", "Connected", "Established", "Closed"), 0),
+    (interfaces, "What plugins provide", ("Options", "IPluginMaker", "IForwarder")),
+    (interfaces, "", ("IRoutingPolicy", "IBalancer", "IRequestFilter", "IMessageFilter")),
+    (interfaces, "", ("IStreamFilter", "IObserver")),
+    (interfaces, "What plugins are given", ("IRelay", "IListener", "IBackend")),
+    (interfaces, "", ("IExchange", "ISession", "ITunnel")),
+    (model, "Facts", ("Inbound", "Address", "Request", "Response")),
+    (headers, "", ("Headers", "MutableHeaders")),
+    (model, "", ("OutboundRequest", "OutboundResponse", "Direction", "Interest", "Counts")),
+    (model, "Decisions", ("Forward", "RouteSettings", "Respond", "Serve", "Refuse")),
+    (model, "Verdicts", ("Message", "Drop", "Reply", "Close", "Retire")),
+    (model, "Endings", ("CloseReason", "Party", "Phase", "Kind")),
+    (model, "Events", ("Event", "Opened", "Decided", "Connected", "Established", "Closed")),
 )
 
 
 def plugins() -> str:
     """The page about the interfaces and what goes through them."""
     parts = [_PLUGINS_HEAD]
-    for module, title, names, _ in _PLUGINS_PARTS:
+    for module, title, names in _PLUGINS_PARTS:
         if title:
             parts.append(f"## {title}\n")
         classes = _classes(module)
@@ -156,44 +150,53 @@ def _classes(module: ModuleType) -> dict[str, ast.ClassDef]:
 
 
 def _class(node: ast.ClassDef) -> str:
-    lines = [f"### `{node.name}`\n", markdown(ast.get_docstring(node, clean=False) or ""), ""]
-    members = list(_members(node))
-    if members:
-        lines += [*members, ""]
-    return "\n".join(lines)
+    docstring = inspect.cleandoc(ast.get_docstring(node, clean=False) or "")
+    about, _, fields = docstring.partition("@ivar ")
+    told = dict(_told(fields))
+    members = list(_members(node, told))
+    # What is named but not defined right here is an attribute all the same.
+    members += [_member(name, text) for name, text in told.items()]
+    about = markdown(about)
+    return "\n".join([f"### `{node.name}`\n", about, "", *members, *([""] if members else [])])
 
 
-def _members(node: ast.ClassDef) -> Iterator[str]:
-    isInterface = any(ast.unparse(base) in ("Interface", "IPlugin") for base in node.bases)
+def _told(fields: str) -> Iterator[tuple[str, str]]:
+    """What a class says about its attributes, by name."""
+    for field in filter(None, fields.split("@ivar ")):
+        name, _, text = field.partition(":")
+        yield name, _inline(" ".join(text.split()))
+
+
+def _member(what: str, text: str = "") -> str:
+    indented = text.replace("\n", "\n  ").replace("\n  \n", "\n\n")
+    return f"* `{what}`" + (f"\\\n  {indented}" if text else "")
+
+
+def _members(node: ast.ClassDef, told: dict[str, str]) -> Iterator[str]:
     for each in node.body:
         if isinstance(each, ast.FunctionDef) and not each.name.startswith("_"):
-            yield _method(each, isInterface)
-        elif isinstance(each, ast.AnnAssign) and isInterface:
-            yield _attribute(each)
-        elif isinstance(each, ast.AnnAssign):
-            default = f" = {ast.unparse(each.value)}" if each.value else ""
-            yield f"* `{ast.unparse(each.target)}: {ast.unparse(each.annotation)}{default}`"
-        elif isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant):
-            yield f"* `{ast.unparse(each)}`"
+            text = markdown(ast.get_docstring(each, clean=False) or "")
+            yield _member(_signature(each), text)
+        elif isinstance(each, ast.AnnAssign) and not ast.unparse(each.target).startswith("_"):
+            name, value = ast.unparse(each.target), each.value
+            what, text = f"{name}: {ast.unparse(each.annotation)}", told.pop(name, "")
+            if isinstance(value, ast.Call) and ast.unparse(value.func) == "Attribute":
+                text = _inline(str(ast.literal_eval(value.args[0])))
+            elif value is not None:
+                what += f" = {ast.unparse(value)}"
+            yield _member(what, text)
+        elif isinstance(each, ast.Assign) and ast.unparse(each.targets[0]).isupper():
+            yield _member(ast.unparse(each))
 
 
-def _method(node: ast.FunctionDef, isInterface: bool) -> str:
-    told = markdown(ast.get_docstring(node, clean=False) or "")
-    indented = told.replace("\n", "\n  ")
-    if any(ast.unparse(each) in ("property", "cached_property") for each in node.decorator_list):
-        return f"* `{node.name}: {ast.unparse(node.returns or ast.Constant(None))}`\\\n  {indented}"
-    arguments = node.args
-    if not isInterface:  # an interface's methods have no self
-        arguments.args = arguments.args[1:]
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"* `{node.name}({ast.unparse(arguments)}){returns}`\\\n  {indented}"
-
-
-def _attribute(node: ast.AnnAssign) -> str:
-    assert isinstance(node.value, ast.Call)
-    (told,) = node.value.args
-    text = _inline(str(ast.literal_eval(told)))
-    return f"* `{ast.unparse(node.target)}: {ast.unparse(node.annotation)}`\\\n  {text}"
+def _signature(node: ast.FunctionDef) -> str:
+    decorators = {ast.unparse(each) for each in node.decorator_list}
+    returns = ast.unparse(node.returns) if node.returns else "Any"
+    if decorators & {"property", "cached_property"}:
+        return f"{node.name}: {returns}"
+    if node.args.args and node.args.args[0].arg == "self":  # an interface's methods have none
+        node.args.args.pop(0)
+    return f"{node.name}({ast.unparse(node.args)}) -> {returns}"
 
 
 # --------------------------------------------------------------- command-line.md
@@ -216,8 +219,8 @@ With a [configuration](configuration.md):
 ## Options of wsrelay
 
 {options}
-`--config`, `--demo` and `--listen` with `--to` exclude one another. `--plane` and `--log-format` count
-more than what the file says.
+`--config`, `--demo` and `--listen` with `--to` exclude one another. `--plane` and `--log-format`
+count more than what the file says.
 
 ## Options of twistd
 
@@ -226,7 +229,7 @@ They stand before `wsrelay`; `twistd --help` lists all. The ones that matter her
 | option | meaning |
 | --- | --- |
 | `-n`, `--nodaemon` | Stay in the foreground and log to standard output. |
-| `--pidfile=` | With an empty value, write none; that is right under systemd, and to run several. |
+| `--pidfile=` | With an empty value, write none: right under systemd, and to run several. |
 | `-l`, `--logfile=` | Where the log goes; `-` is standard output. |
 | `-u`, `--uid=`, `-g`, `--gid=` | Whom to become once privileged ports are open. |
 | `--umask=` | For the UNIX sockets it makes. |
@@ -236,9 +239,9 @@ They stand before `wsrelay`; `twistd --help` lists all. The ones that matter her
 
 | status | when |
 | --- | --- |
-| 0 | It was stopped by a signal, or `--check`, `--plugins`, `--schema` or `--help` had no complaint. |
-| 1 | A wrong option, or the configuration is wrong, a plugin could not be made, or a port could not \
-be opened. Every problem is on standard error, one a line, with `wsrelay:` in front. |
+| 0 | It was stopped by a signal, or had only to tell something (`--check`, `--help`) and did. |
+| 1 | A wrong option, or the configuration is wrong, a plugin could not be made, or a port could \
+not be opened. Every problem is on standard error, one a line, with `wsrelay:` in front. |
 """
 
 
@@ -268,8 +271,8 @@ _ERRORS_HEAD = """\
 # Errors and close codes
 
 Whatever goes wrong is one of the errors below. Each knows whose fault it was and which HTTP status
-answers it. The peer is told the status or the close code and its standard phrase; what happened, and
-which plugin or backend it was, stands in the log as `party/phase: detail`.
+answers it. The peer is told the status or the close code and its standard phrase; what happened,
+and which plugin or backend it was, stands in the log as `party/phase: detail`.
 
 ## Before the 101: HTTP
 
@@ -278,24 +281,25 @@ which plugin or backend it was, stands in the log as `party/phase: detail`.
 """
 
 _ERRORS_TAIL = """
-At layer 4 there is no status: the client's connection is closed, and broken off (RST) when a plugin
-raised. When a response has already begun, its connection is broken off, so that the client cannot take
-half of it for the whole. In the log, status 499 stands for a client that left before it was
-answered, and 0 for none.
+At layer 4 there is no status: the client's connection is closed, and broken off (RST) when a
+plugin raised. When a response has already begun, its connection is broken off, so that the client
+cannot take half of it for the whole. In the log, status 499 stands for a client that left before
+it was answered, and 0 for none.
 
 ## After the 101: close codes
 
+A Close frame that came from one side goes to the other as it is, code and reason. What is told
+otherwise is in this table.
+
 {table}
 
-Where a Close frame came from a peer, the other side gets it as it is, code and reason. What is
-told otherwise is in this table. The codes of a broken rule: 1002 is a frame that RFC 6455 does not
-allow, 1007 is text that is not UTF-8 or data that cannot be inflated, 1009 is a frame or message over
-`maxFrame` or `maxMessage`.
+The codes of a broken rule: 1002 is a frame that RFC 6455 does not allow, 1007 is text that is not
+UTF-8 or data that cannot be inflated, 1009 is a frame or message over `maxFrame` or `maxMessage`.
 
 ## In the log
 
-`client saw` and `backend saw` are the close codes that went to each side, with two that never go on the
-wire: 1005 is a Close frame without a code, 1006 is none at all.
+`client saw` and `backend saw` are the close codes that went to each side, with two that never go
+on the wire: 1005 is a Close frame without a code, 1006 is none at all.
 
 | party | who ended it |
 | --- | --- |
@@ -303,20 +307,24 @@ wire: 1005 is a Close frame without a code, 1006 is none at all.
 | `relay` | the relay: an answer of its own, an idle timeout, a stop, no route |
 | `plugin` | a plugin raised, answered itself, or asked for the end |
 
-{phases}
+| phase | how far it had come |
+| --- | --- |
+| `accept` | reading what the client says first: the request's head, or the TLS ClientHello |
+| `decide` | asking the policies |
+| `dial` | request filters, and connecting to a backend |
+| `answer` | waiting for the backend's answer |
+| `relay` | moving bytes |
+| `close` | the closing handshake |
 """
-
-_PARTIES = {"client": "client", "backend": "backend", "relay": "relay", "plugin": "plugin"}
 
 
 def errorsAndCloseCodes() -> str:
     """The page about what goes wrong."""
     rows = [
-        f"| `{error.__name__}` | {_PARTIES[error.party]} | {_status(error)} | {_when(error)} |"
+        f"| `{error.__name__}` | {error.party} | {_status(error)} | {_when(error)} |"
         for error in _leaves()
     ]
-    tail = _ERRORS_TAIL.format(table=_closeTable(), phases=markdown(model.Phase.__doc__ or ""))
-    return _ERRORS_HEAD + "\n".join(rows) + "\n" + tail
+    return _ERRORS_HEAD + "\n".join(rows) + "\n" + _ERRORS_TAIL.format(table=_closeTable())
 
 
 def _leaves() -> Iterator[type[errors.RelayError]]:
@@ -347,7 +355,7 @@ def _closeTable() -> str:
     bounds = list(zip(starts, [*starts[1:], None], strict=True))
 
     def row(line: str) -> str:
-        return "| " + " | ".join(line[a:b].strip() or "–" for a, b in bounds) + " |"
+        return "| " + " | ".join(line[a:b].strip() or "nothing" for a, b in bounds) + " |"
 
     head = row(lines[first + 1])
     return "\n".join([head, "| --- | --- | --- |", *map(row, lines[second + 1 : third])])

@@ -1,32 +1,52 @@
 # -*- test-case-name: tests.test_relay -*-
 """
 The service that starts and stops a relay.
+
+Either everything that is configured listens, or nothing does and the process ends with
+status 1. Stopping has an end of its own: Twisted waits for ever for a service to stop, and
+only logs a second signal.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay.config.build import Built, build, observersOf
 from wsrelay.config.schema import Configuration
 from wsrelay.errors import ConfigurationError, RelayError
+from wsrelay.interfaces import IObserver
 from wsrelay.l4.hub import Hub
 from wsrelay.observers.accesslog import AccessLog
+from wsrelay.plane.legs import addressOf
 
-__all__ = ["RelayService"]
+__all__ = ["RelayService", "StartRefused"]
 
 _log = Logger()
 
-# Twisted waits for ever for a service to stop, and a second signal only logs: so every stop
-# has its own end. Seconds until what is still open is cut.
+# How long what is open may take to end by itself, in seconds.
 _STOP_TIMEOUT = 5.0
+
+
+class StartRefused(SystemExit, Exception):
+    """
+    The relay cannot start, and nothing of it listens.
+
+    It is an C{Exception} to C{twistd}, which removes its PID file and tells whoever started
+    the daemon, and a C{SystemExit} to Python, which ends with status 1 and no traceback.
+
+    @ivar problems: why, one sentence each.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+        self.code = 1
 
 
 class RelayService(Service):
@@ -41,26 +61,44 @@ class RelayService(Service):
         self,
         configuration: Configuration,
         reactor: Any,
-        observers: list[Any] | None = None,
-        exit: Callable[[int], None] = sys.exit,
+        observers: Sequence[IObserver] = (),
+        complain: Callable[[str], None] | None = None,
+        exit: Callable[[int], None] | None = None,
     ) -> None:
         """
         @param observers: in addition to the access log and the plugins that observe.
-        @param exit: called with 1 when the start fails before the reactor runs.
+        @param complain: called with each reason not to start, which is logged anyway.
+        @param exit: called with 1 after the reactor has stopped, if the relay could not start
+            and it was already running by then.
         """
         self._configuration = configuration
-        self.relay = Hub(reactor, [AccessLog(), *(observers or ())])
+        self.relay = Hub(reactor, [AccessLog(), *observers])
         self.built: Built | None = None
+        self._complain = complain
         self._exit = exit
         self._starting: Deferred[None] | None = None
+        self._refusal: StartRefused | None = None
+        self._isPrompt = True
+        self._stopping: Deferred[None] | None = None
+        self._leaving: Deferred[None] | None = None
+        self._isHurried = False
+
+    # -- start
 
     def privilegedStartService(self) -> None:
         """
         Build and listen, while privileged ports may still be opened. An asynchronous plugin
         postpones the listening until it is made.
+
+        @raise StartRefused: something is wrong. If it turns out later only, the reactor is
+            stopped.
         """
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
+        self._isPrompt = False
+        if self._refusal is not None:
+            self._settle()
+            raise self._refusal
 
     def startService(self) -> None:
         """Build and listen, if that was not done already."""
@@ -70,39 +108,76 @@ class RelayService(Service):
 
     async def _start(self) -> None:
         built = await build(self._configuration, self.relay)
-        self.relay.observers += [
-            each for each in observersOf(built.plugins) if each not in self.relay.observers
-        ]
+        known = self.relay.observers
+        known += [each for each in observersOf(built.plugins) if each not in known]
         self.built = built
+        try:
+            for listener in built.listeners:
+                await listener.listen()
+        except RelayError:
+            for listener in built.listeners:
+                Deferred.fromCoroutine(listener.stop())
+            raise
+        self._tell(built)
+
+    def _tell(self, built: Built) -> None:
         for listener in built.listeners:
-            await listener.listen()
             for port in listener.ports:
                 _log.info(
                     "listener {listener}: {address}, forwarder {forwarder}, plane {plane}",
                     listener=listener.name,
-                    address=port.getHost(),
+                    address=_where(port.getHost()),
                     forwarder=self._configuration.listener[listener.name].forwarder,
                     plane=built.plane.name,
                 )
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
+        if isinstance(error, CancelledError) and self._stopping is not None:
+            return
         if isinstance(error, ConfigurationError):
-            problems: tuple[str, ...] = error.problems
+            problems: Sequence[str] = error.problems
         elif isinstance(error, RelayError):
-            problems = (error.detail,)
+            problems = [error.detail]
         else:
             _log.failure("the relay could not start", failure)
-            problems = (f"{failure.type.__name__}: {error}",)
+            problems = [f"{type(error).__name__}: {error}"]
         for problem in problems:
             _log.critical("{problem}", problem=problem)
-            print(f"wsrelay: {problem}", file=sys.stderr)
+            if self._complain is not None:
+                self._complain(problem)
+        if self._isPrompt:
+            self._refusal = StartRefused(problems)
+            return
         reactor = self.relay.reactor
-        if getattr(reactor, "running", False):
+        if self._exit is not None:
             reactor.addSystemEventTrigger("after", "shutdown", self._exit, 1)
-            reactor.stop()
-        else:
-            self._exit(1)
+        reactor.stop()
+
+    def _settle(self) -> None:
+        """Ports close, and UNIX sockets are removed, in a turn of the reactor: give it one."""
+        reactor = self.relay.reactor
+        if not reactor.running:
+            reactor.iterate()
+
+    # -- stop
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the listeners, tell WebSockets 1001, and give what is open a few seconds.
+
+        @return: fires when nothing is open any more; when the time is over, or L{hurry} was
+            called, what is left was cut.
+        """
+        Service.stopService(self)
+        self._stopping = Deferred.fromCoroutine(self._stop())
+        return self._stopping
+
+    def hurry(self) -> None:
+        """Wait no longer for what is still open."""
+        self._isHurried = True
+        if self._leaving is not None:
+            self._leaving.cancel()
 
     async def _stop(self) -> None:
         if self._starting is not None:
@@ -111,18 +186,21 @@ class RelayService(Service):
             for listener in self.built.listeners:
                 await listener.stop()
         self.relay.leaveAll()
-        waited = 0.0
-        while self.relay.openCount and waited < _STOP_TIMEOUT:
-            pause: Deferred[None] = Deferred()
-            self.relay.reactor.callLater(0.05, pause.callback, None)
-            await pause
-            waited += 0.05
+        self._leaving = self.relay.whenNoneOpen()
+        timer = self.relay.reactor.callLater(0 if self._isHurried else _STOP_TIMEOUT, self.hurry)
+        try:
+            await self._leaving
+        except CancelledError:
+            _log.warn("{count} still open, cut off", count=self.relay.openCount)
+            self.relay.cutAll()
+        finally:
+            if timer.active():
+                timer.cancel()
 
-    def stopService(self) -> Deferred[None]:
-        """
-        Close the listeners, tell WebSockets 1001, and give what is open a few seconds.
 
-        @return: fires when nothing is open any more, or the time is over.
-        """
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
+def _where(host: Any) -> str:
+    """An address as people write it."""
+    address = addressOf(host)
+    if address.host.startswith("unix:"):
+        return f"unix {address.host.removeprefix('unix:')}"
+    return f"{host.type.lower()} {address}"

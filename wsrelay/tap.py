@@ -1,33 +1,61 @@
 # -*- test-case-name: tests.test_tap -*-
 """
 C{twistd wsrelay}: the command line.
+
+It reads the configuration before C{twistd} forks, logs or opens anything, so that what is
+wrong with it is said where it was typed.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn
 
-from twisted.application.service import IService
+from twisted.application.service import IService, Service
+from twisted.copyright import version as twistedVersion
 from twisted.internet.defer import Deferred
-from twisted.logger import jsonFileLogObserver
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.logfile import LogFile
 
+import wsrelay
 from wsrelay.config.build import build
 from wsrelay.config.load import fromCommandLine, load
 from wsrelay.config.makers import installedMakers
 from wsrelay.config.schema import Configuration, jsonSchema
 from wsrelay.errors import ConfigurationError
 from wsrelay.l4.hub import Hub
+from wsrelay.observers.lines import logObserver
 from wsrelay.relay import RelayService
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "describePlugins", "makeService"]
+
+_ADVICE = """\
+wsrelay: nothing to do. Try one of these:
+    twistd -n wsrelay --demo
+    twistd -n wsrelay --listen tcp:8080 --to ws://127.0.0.1:9000
+    twistd -n wsrelay --listen tcp:8080 --to tcp:127.0.0.1:5432
+    twistd -n wsrelay --config wsrelay.toml
+All options: twistd wsrelay --help"""
+
+_CHOICES = {"plane": ("auto", "native", "portable"), "log-format": ("text", "json")}
 
 
 class Options(usage.Options):
-    """The options of C{twistd wsrelay}."""
+    """
+    The options of C{twistd wsrelay}.
+
+    @ivar configuration: what they say, once they were parsed.
+    """
+
+    configuration: Configuration
 
     synopsis = "[options]"
     longdesc = (
@@ -56,53 +84,92 @@ class Options(usage.Options):
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
     def __init__(self) -> None:
-        super().__init__()
+        usage.Options.__init__(self)
         self["listen"] = []
         self["to"] = []
         self["filter"] = []
 
+    # The first words of these docstrings are what --help shows.
+
     def opt_listen(self, endpoint: str) -> None:
-        """Where to listen: any server endpoint string, tcp:8080 for one. May be repeated."""
+        """Where to listen: a server endpoint string such as tcp:8080. May be repeated."""
         self["listen"].append(endpoint)
 
     def opt_to(self, url: str) -> None:
-        """
-        A backend: ws://, wss://, http://, https:// for layer 7, tcp:HOST:PORT, tls:HOST:PORT
-        or unix:/PATH for layer 4. May be repeated.
-        """
+        """A backend: ws://, wss://, http://, https://; tcp:HOST:PORT, tls:HOST:PORT,
+        unix:/PATH. May be repeated."""
         self["to"].append(url)
 
+    opt_to.__doc__ = " ".join((opt_to.__doc__ or "").split())
+
     def opt_filter(self, use: str) -> None:
-        """A plugin for everything that is relayed: its name or module:object. May be repeated."""
+        """A plugin for everything that is relayed, by name or module:object. May be repeated."""
         self["filter"].append(use)
+
+    def opt_version(self) -> None:
+        """Display the versions of wsrelay and Twisted and exit."""
+        _leave(f"wsrelay {wsrelay.__version__}, Twisted {twistedVersion}")
+
+    # -- reading
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Read them; what cannot be understood ends the process with status 1."""
+        try:
+            usage.Options.parseOptions(self, options)
+        except usage.UsageError as error:
+            _fail([f"{error}{self._hint(str(error))}", "see twistd wsrelay --help"])
+
+    def parseArgs(self, *words: str) -> None:
+        """There are only options."""
+        if words:
+            raise usage.UsageError(f'"{words[0]}" is not an option')
+
+    def _hint(self, complaint: str) -> str:
+        words = [word.lstrip("-") for word in complaint.split() if word.startswith("-")]
+        if not words or not complaint.endswith("not recognized"):
+            return ""
+        if self.parent is not None and words[0] in self.parent.synonyms:
+            return "; an option of twistd itself stands before the word wsrelay"
+        names = [str(name).rstrip("=") for name in self.longOpt]
+        near = get_close_matches(words[0], names, 1)
+        return f"; did you mean --{near[0]}?" if near else ""
 
     def postOptions(self) -> None:
         """Do what needs no relay, and read the configuration."""
         if self["schema"]:
             _leave(json.dumps(jsonSchema(), indent=2))
+        self._letImport()
         if self["plugins"]:
             _leave(describePlugins())
         try:
             self.configuration = self._configuration()
         except ConfigurationError as error:
-            _fail(error)
+            self._refuse(error)
         if self["check"]:
             self._check()
-        if self.configuration.relay.logFormat == "json":
-            self.parent["logger"] = self._jsonLog
+
+    def _letImport(self) -> None:
+        """A plugin may be a file: beside the configuration, or where the operator stands."""
+        beside = [str(Path(self["config"]).absolute().parent)] if self["config"] else []
+        sys.path += [each for each in (*beside, os.getcwd()) if each not in sys.path]
 
     def _configuration(self) -> Configuration:
         simple = [name for name in ("listen", "to", "filter") if self[name]]
-        if self["demo"] or self["config"] is not None:
-            chosen = "--demo" if self["demo"] else "--config"
-            if simple or (self["demo"] and self["config"] is not None):
-                other = f"--{simple[0]}" if simple else "--config"
-                raise ConfigurationError([f"{other}: cannot be used together with {chosen}"])
+        whole = [name for name in ("demo", "config") if self[name]]
+        if not simple and not whole:
+            print(_ADVICE, file=sys.stderr)
+            sys.exit(1)
+        problems = [_notOneOf(name, self[name]) for name in _CHOICES]
+        if whole and len(simple + whole) > 1:
+            other = (simple + whole[1:])[0]
+            problems.append(f"--{other}: cannot be used together with --{whole[0]}")
+        if any(problems):
+            raise ConfigurationError([problem for problem in problems if problem])
         if self["demo"]:
             from wsrelay.demo import configuration
 
             return self._overridden(configuration(self["demo-port"]))
-        if self["config"] is not None:
+        if self["config"]:
             return self._overridden(load(self["config"]))
         return fromCommandLine(
             self["listen"],
@@ -116,13 +183,14 @@ class Options(usage.Options):
         """What stands on the command line counts more than what stands in the file."""
         given = {"plane": self["plane"], "logFormat": self["log-format"]}
         changed = {key: value for key, value in given.items() if value is not None}
-        if not changed:
-            return configuration
-        try:
-            relay = type(configuration.relay)(**(configuration.relay.model_dump() | changed))
-        except ValueError as error:
-            raise ConfigurationError([f"command line: {error}"]) from None
+        relay = configuration.relay.model_copy(update=changed)
         return configuration.model_copy(update={"relay": relay})
+
+    def _refuse(self, error: ConfigurationError) -> NoReturn:
+        """Say what is wrong, and in which file."""
+        file = self["config"]
+        isTold = file is None or error.problems[0].startswith((f"{file}:", "--"))
+        _fail(error.problems if isTold else [f"{file}: {each}" for each in error.problems])
 
     def _check(self) -> None:
         from twisted.internet import reactor, task
@@ -131,19 +199,63 @@ class Options(usage.Options):
             try:
                 built = await build(self.configuration, Hub(reactor))
             except ConfigurationError as error:
-                _fail(error)
-            print(
-                f"wsrelay: the configuration is fine: {len(built.listeners)} listeners, "
-                f"{len(self.configuration.route)} routes, {len(built.pools)} pools, "
-                f"{len(built.plugins)} plugins; plane: {built.plane.name}"
+                self._refuse(error)
+            parts = ", ".join(
+                (
+                    _counted(len(built.listeners), "listener"),
+                    _counted(len(self.configuration.route), "route"),
+                    _counted(len(built.pools), "pool"),
+                    _counted(len(built.plugins), "plugin"),
+                )
             )
+            print(f"wsrelay: the configuration is fine: {parts}; plane: {built.plane.name}")
 
         task.react(lambda _: Deferred.fromCoroutine(check()))
 
-    def _jsonLog(self) -> Any:
-        name = self.parent.get("logfile")
-        stream = open(name, "a", encoding="utf-8") if name and name != "-" else sys.stdout
-        return jsonFileLogObserver(stream, recordSeparator="")
+    # -- the log
+
+    def logObserver(self) -> Any:
+        """
+        Where C{twistd} would log, in the format that is configured; C{None} leaves it to
+        C{twistd}, for its C{--syslog} and C{--logger} have formats of their own.
+        """
+        parent: Mapping[str, Any] = self.parent or {}
+        if parent.get("syslog") or parent.get("logger"):
+            return None
+        format = self.configuration.relay.logFormat
+        isDaemon = not (parent.get("nodaemon") or parent.get("debug"))
+        name = parent.get("logfile") or ("twistd.log" if isDaemon else "-")
+        if name == "-":
+            return logObserver(sys.stdout, format)
+        file = LogFile.fromFullPath(name)
+        if hasattr(signal, "SIGUSR1") and not signal.getsignal(signal.SIGUSR1):
+            signal.signal(signal.SIGUSR1, lambda *_: _inReactor(file.rotate))
+        return logObserver(file, format)
+
+    @property
+    def hidesLog(self) -> bool:
+        """Whether who started it does not see the log."""
+        parent: Mapping[str, Any] = self.parent or {}
+        elsewhere = parent.get("logfile") not in (None, "", "-")
+        return bool(elsewhere or parent.get("syslog") or parent.get("logger"))
+
+
+def _inReactor(call: Callable[[], Any]) -> None:
+    from twisted.internet import reactor
+
+    reactor.callFromThread(call)  # type: ignore[attr-defined]  # the module is typed as a module
+
+
+def _notOneOf(name: str, value: str | None) -> str:
+    if value is None or value in _CHOICES[name]:
+        return ""
+    near = get_close_matches(value, _CHOICES[name], 1)
+    hint = f'; did you mean "{near[0]}"?' if near else ""
+    return f'--{name}: expected {" or ".join(_CHOICES[name])}, found "{value}"{hint}'
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
 
 
 def describePlugins(makers: Callable[[], dict[str, Any]] = installedMakers) -> str:
@@ -163,19 +275,73 @@ def describePlugins(makers: Callable[[], dict[str, Any]] = installedMakers) -> s
     return "\n".join(lines)
 
 
-def _leave(text: str) -> None:
+def _leave(text: str) -> NoReturn:
     print(text)
     sys.exit(0)
 
 
-def _fail(error: ConfigurationError) -> None:
-    for problem in error.problems:
-        print(f"wsrelay: {problem}", file=sys.stderr)
+def _fail(problems: Sequence[str]) -> NoReturn:
+    for problem in problems:
+        _complain(problem)
     sys.exit(1)
+
+
+def _complain(problem: str) -> None:
+    # Not sys.stderr: twistd puts the log in its place.
+    print(f"wsrelay: {problem}", file=sys.__stderr__)
+
+
+# --------------------------------------------------------------------------- service
+
+
+class _Service(RelayService):
+    """The service under C{twistd}, which takes its log from the application."""
+
+    def __init__(self, options: Options, reactor: Any) -> None:
+        super().__init__(
+            options.configuration,
+            reactor,
+            complain=_complain if options.hidesLog else None,
+            exit=_exitAtLast,
+        )
+        self._options = options
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Give the application its log."""
+        Service.setServiceParent(self, parent)
+        observer = self._options.logObserver()
+        if observer is not None:
+            parent.setComponent(ILogObserver, observer)
 
 
 def makeService(options: Options) -> IService:
     """The service that C{twistd} runs."""
     from twisted.internet import reactor
 
-    return RelayService(options.configuration, reactor)
+    service = _Service(options, reactor)
+    reactor.addSystemEventTrigger("before", "shutdown", _heedSecondSignal, reactor, service)
+    return service
+
+
+def _heedSecondSignal(reactor: Any, service: RelayService) -> None:
+    """
+    The reactor has been asked to stop, and from now on would only log further signals: let a
+    second one end the waiting, and a third one the process.
+    """
+
+    def again(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        reactor.callFromThread(service.hurry)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Only where the reactor was to hear of signals at all.
+        if signal.getsignal(number) not in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, again)
+
+
+def _exitAtLast(status: int) -> None:
+    """
+    End with C{status} after C{twistd} has tidied up: it has no way to be told, and a
+    C{SystemExit} inside the reactor is only logged.
+    """
+    atexit.register(os._exit, status)

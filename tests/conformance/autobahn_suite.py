@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -136,7 +137,11 @@ def runSuite(wstest: str, target: str, cases: Sequence[str], folder: Path) -> Ou
     @param wstest: the suite's command.
     @param target: C{"direct"} or one of the L{LEVELS}.
     @param folder: where logs and the suite's full report go.
+    @raise FileNotFoundError: there is no such command.
     """
+    command = shutil.which(wstest)
+    if command is None:
+        raise FileNotFoundError(f"{wstest} is not a command")
     folder.mkdir(parents=True)
     programs: list[Program] = []
     try:
@@ -156,7 +161,13 @@ def runSuite(wstest: str, target: str, cases: Sequence[str], folder: Path) -> Ou
             "exclude-agent-cases": {},
         }
         (folder / "spec.json").write_text(json.dumps(spec))
-        client = [wstest, "-m", "fuzzingclient", "-s", str(folder / "spec.json")]
+        client = [
+            str(Path(command).absolute()),
+            "-m",
+            "fuzzingclient",
+            "-s",
+            str(folder / "spec.json"),
+        ]
         # The suite is Python 2: a PYTHONPATH that is meant for this interpreter harms it.
         environment = {"PYTHONPATH": ""}
         programs.append(Program(client, folder / "wstest.log", environment, folder))

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -56,10 +56,11 @@ reactor: Any = _reactor
 #: Seconds that any one wait may take. Nothing here takes more than a few milliseconds.
 PATIENCE = 5.0
 
+DEFAULTS = RouteSettings()
+LISTENER = ListenerSettings()
+
 #: What the relay tells a backend about a client of C{Host: a}.
-FORWARDED = (
-    b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"
-)
+FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"
 
 # The example of RFC 6455 section 1.3.
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
@@ -144,7 +145,7 @@ class Peer(Protocol):
     def writeConnectionLost(self) -> None:
         pass
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionDone())) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.isBroken = not self.isEnded and reason.check(ConnectionDone) is None
         self.isEnded = self.isLost = True
         self._look()
@@ -190,9 +191,7 @@ class Peer(Protocol):
         """Exactly these bytes come next."""
         size = len(wanted)
         await self.when(
-            lambda: (
-                len(self.heard) >= size or not wanted.startswith(self.heard) or self.isEnded
-            )
+            lambda: len(self.heard) >= size or not wanted.startswith(self.heard) or self.isEnded
         )
         heard = bytes(self.heard[:size])
         if heard != wanted:
@@ -384,8 +383,8 @@ class RelayTestCase(TestCase):
         self,
         decision: Any = None,
         filters: dict[str, Any] | None = None,
-        settings: RouteSettings = RouteSettings(),
-        listener: ListenerSettings = ListenerSettings(),
+        settings: RouteSettings = DEFAULTS,
+        listener: ListenerSettings = LISTENER,
         policies: Sequence[Any] = (),
         tls: Any = None,
         backendTLS: Any = None,

@@ -181,6 +181,22 @@ class AssemblerTests(SynchronousTestCase):
             found = self.assembleBothWays(stream, masked=key is not None)
             self.assertEqual((expected, None), found, name)
 
+    def test_textAsItComes(self) -> None:
+        """Text that cannot become UTF-8 is refused before its frame is complete."""
+        bad = b"caf\xc3\xa9 " * 20 + b"\xf4\x90"
+        for key in (b"\x01\x02\x03\x04", None):
+            whole = encode(TEXT, bad + b"\x80" * 500, key)
+            fragments = encode(TEXT, b"caf\xc3", key, fin=False)
+            second = encode(CONTINUATION, b"\xa9" + bad + b"\x80" * 500, key)
+            for stream in (whole, fragments + second):
+                assembler = Assembler(key is not None, None, None)
+                cut = len(stream) - 500
+                for at in range(cut):
+                    self.assertEqual(assembler.feed(stream[at : at + 1]), [])
+                self.assertEqual(
+                    assembler.violation and assembler.violation.code, 1007, (key, stream)
+                )
+
     def test_violations(self) -> None:
         """Each rule for frames holds here too; what was complete before is given out."""
         before = unhex("8101 78")

@@ -255,7 +255,7 @@ class Backend:
 
 
 def _late(result: object, timeout: float) -> NoReturn:
-    raise TimeoutError(f"not connected within {timeout:g} s")
+    raise TimeoutError(string=f"not connected within {timeout:g} s")
 
 
 def _cancelled(failure: Failure) -> Failure:

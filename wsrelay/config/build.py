@@ -52,6 +52,10 @@ _FORWARDERS: dict[str, Any] = {
     "tls-passthrough": TLSPassthroughForwarder,
 }
 
+_SEE_L4: tuple[Any, ...] = (IStreamFilter,)
+_SEE_L7: tuple[Any, ...] = (IRequestFilter, IMessageFilter)
+_L7_CONDITIONS = frozenset(schema.CONDITIONS) - {"listener", "network", "serverName", "alpn"}
+
 
 @define
 class Built:
@@ -148,8 +152,8 @@ class _Builder:
             what = f"{type(error).__name__}: {error}"
             self.problems.append(f"plugin.{name}: {table.use} could not be made: {what}")
             return
-        if not any(each.providedBy(plugin) for each in (*PROVIDABLE, IResource)):
-            names = ", ".join(each.__name__ for each in (*PROVIDABLE, IResource))
+        if not any(each.providedBy(plugin) for each in PROVIDABLE):
+            names = ", ".join(each.__name__ for each in PROVIDABLE)
             self.problems.append(
                 f"plugin.{name}: {table.use} made {plugin!r:.80}, which provides none of {names}"
             )
@@ -162,7 +166,8 @@ class _Builder:
         for number, route in enumerate(self._configuration.route, 1):
             where = _routePath(number, route)
             for name in route.filters:
-                self._mustBe(f"{where}.filters", name, filters)
+                if self._mustBe(f"{where}.filters", name, filters):
+                    self._mustSee(f"{where}.filters", name, route)
             if route.serve is not None:
                 self._mustBe(f"{where}.serve", route.serve, (IResource,))
         for name, listener in self._configuration.listener.items():
@@ -174,12 +179,37 @@ class _Builder:
             if pool.balancer not in BALANCERS:
                 self._mustBe(f"pool.{name}.balancer", pool.balancer, (IBalancer,))
 
-    def _mustBe(self, where: str, name: str, interfaces: Iterable[Any]) -> None:
+    def _mustBe(self, where: str, name: str, interfaces: Iterable[Any]) -> bool:
         plugin = self._plugins.get(name)
         wanted = tuple(interfaces)
-        if plugin is not None and not any(each.providedBy(plugin) for each in wanted):
-            names = " or ".join(each.__name__ for each in wanted)
-            self.problems.append(f'{where}: the plugin "{name}" does not provide {names}')
+        if plugin is None or any(each.providedBy(plugin) for each in wanted):
+            return True
+        names = " or ".join(each.__name__ for each in wanted)
+        self.problems.append(f'{where}: the plugin "{name}" does not provide {names}')
+        return False
+
+    def _mustSee(self, where: str, name: str, route: schema.Route) -> None:
+        """A filter that would be passed by, unnoticed, is worse than none."""
+        plugin = self._plugins.get(name)
+        if plugin is None:
+            return
+        for listener, table in self._configuration.listener.items():
+            if route.listener and listener not in route.listener:
+                continue
+            if table.forwarder == "http":
+                layer, wanted = 7, _SEE_L7
+            elif table.forwarder in _FORWARDERS and not any(
+                getattr(route, key) for key in _L7_CONDITIONS
+            ):
+                layer, wanted = 4, _SEE_L4
+            else:
+                continue
+            if not any(each.providedBy(plugin) for each in wanted):
+                names = " or ".join(each.__name__ for each in wanted)
+                self.problems.append(
+                    f'{where}: the plugin "{name}" would see nothing on the listener '
+                    f'"{listener}": at layer {layer} it would have to provide {names}'
+                )
 
     # -- pools, routes, listeners
 
@@ -210,7 +240,7 @@ class _Builder:
             return route.respond.decision()
         if route.serve is not None:
             return Serve(self._plugins.get(route.serve))
-        return Refuse(route.refuse if isinstance(route.refuse, str) else "refused by the route")
+        return Refuse(route.refuse or "")
 
     def _listener(
         self, name: str, table: schema.Listener, plans: Plans, plane: IPlane, routes: Table

@@ -9,13 +9,12 @@ shortest plugins an object or class that provides one of the interfaces itself.
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from twisted.plugin import getPlugins
+from twisted.web.resource import IResource
 from zope.interface import implementer, providedBy
 
 from wsrelay import plugins
@@ -40,12 +39,16 @@ PROVIDABLE = (
     IBalancer,
     IForwarder,
     IObserver,
+    IResource,
 )
 """What a plugin may be."""
 
 
 def installedMakers() -> dict[str, Any]:
-    """The makers that installed packages have put into C{wsrelay.plugins}, by name."""
+    """
+    The makers that installed packages have put into C{wsrelay.plugins}, by name. One that
+    cannot be imported is left out, and Twisted logs why.
+    """
     return {maker.name: maker for maker in getPlugins(IPluginMaker, plugins)}
 
 
@@ -67,19 +70,15 @@ def findMaker(use: str, installed: Mapping[str, Any]) -> Any:
 
 def _imported(use: str) -> Any:
     moduleName, _, path = use.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        # A plugin in a file beside the configuration: where the operator stands.
-        sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(moduleName)
     except ModuleNotFoundError as error:
-        if error.name is not None and not moduleName.startswith(error.name):
-            raise LookupError(f'"{use}": importing {moduleName} failed: {error}') from error
-        raise LookupError(f'"{use}": there is no module {moduleName!r}') from error
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise LookupError(f'"{use}": importing {moduleName} failed: {what}') from error
+        if f"{moduleName}.".startswith(f"{error.name}."):
+            raise LookupError(f'"{use}": there is no module {error.name!r}') from error
+        raise LookupError(f'"{use}": importing {moduleName} failed: {error}') from error
+    except (Exception, SystemExit) as error:
+        # A script that was meant to be run may call sys.exit() when it is imported.
+        raise LookupError(f'"{use}": importing {moduleName} failed: {_said(error)}') from error
     for part in path.split("."):
         try:
             found = getattr(found, part)
@@ -96,17 +95,19 @@ def _asMaker(use: str, found: Any) -> Any:
         try:
             found = found()
         except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise LookupError(
-                f'"{use}": making a {use.partition(":")[2]} failed: {what}'
-            ) from error
+            what = f"making a {use.partition(':')[2]} failed: {_said(error)}"
+            raise LookupError(f'"{use}": {what}') from error
     if IPluginMaker.providedBy(found):
         return found
-    if any(each.providedBy(found) for each in PROVIDABLE) or hasattr(found, "getChildWithDefault"):
+    if any(each.providedBy(found) for each in PROVIDABLE):
         return _Made(use, found)
     names = ", ".join(each.__name__ for each in wanted)
     has = ", ".join(each.__name__ for each in providedBy(found)) or "none"
     raise LookupError(f'"{use}" provides none of {names} (it provides: {has})')
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 @implementer(IPluginMaker)

@@ -22,6 +22,10 @@ from wsrelay.interfaces import IForwarder, IListener
 __all__ = ["Application", "Room", "Visit", "VisitFactory"]
 
 
+# Characters that somebody says at once; UTF-8 makes at most four bytes of each.
+_LONGEST = 1000
+
+
 class Room:
     """
     Who is in the chat. What somebody says goes to everybody, the speaker included.
@@ -52,7 +56,8 @@ class Room:
         if isBinary:
             self._tellAll(data, True)
         else:
-            self._tellAll(self._names[member].encode() + b": " + data)
+            # With the name in front it must not be longer than a member may send.
+            self._tell(f"{self._names[member]}: {data.decode()[:_LONGEST]}")
 
     def _tell(self, text: str) -> None:
         self._tellAll(text.encode())

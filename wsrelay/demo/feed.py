@@ -3,15 +3,14 @@
 The I{feed}: a WebSocket on which a viewer gets its records while they happen.
 
 Each message is a JSON array of records, oldest first; the first message holds one record
-that says C{ready}. Nothing is kept for a viewer that is behind or too slow for what happens:
-it misses records, which C{missed} tells, and the next one of each kind has the totals.
+that says C{ready}. When more passes than a page can show, some chunks and messages are left
+out; the next one has the totals. A viewer that does not read at all is left alone.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import parse_qs
 
 from autobahn.websocket.types import ConnectionDeny
 
@@ -24,8 +23,11 @@ __all__ = ["Feed", "Viewer"]
 # Seconds between two messages to a viewer: faster than an eye, slower than traffic can be.
 _PAUSE = 0.02
 
-# Records between two messages; more than a page could show.
-_MOST = 200
+# Records that wait for the next message: beyond the first number no more of what passes,
+# beyond the second no more of anything.
+_ENOUGH = 200
+_TOO_MANY = 2000
+_PASSING = frozenset({"chunk", "message"})
 
 
 class Viewer(Guest):
@@ -33,9 +35,11 @@ class Viewer(Guest):
 
     factory: Feed
     id = ""
+    _sending: Any = None
 
     def onConnect(self, request: Any) -> None:
         """It says who it is, in the query."""
+        self._records: list[Record] = []
         self.id = request.params.get("viewer", [""])[0]
         if not self.id:
             raise ConnectionDeny(400, "say viewer=, a random number, in the query")
@@ -43,33 +47,44 @@ class Viewer(Guest):
     def onOpen(self) -> None:
         """It wants to hear from now on."""
         super().onOpen()
-        self._records: list[Record] = []
-        self._missed = 0
-        self._sending: Any = None
         self.factory.arrived(self)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """It has heard enough."""
         self.factory.left(self)
-        if self.__dict__.get("_sending") is not None:
+        if self._sending is not None:
             self._sending.cancel()
+            self._sending = None
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """It has nothing to say, and nothing that it says is kept."""
+        super().onMessageBegin(isBinary)
+        self.transport.abortConnection()
+
+    def resumeProducing(self) -> None:
+        """It reads again: what waits can go."""
+        super().resumeProducing()
+        self._soon()
 
     def tell(self, record: Record) -> None:
         """Send a record, soon."""
-        if self.isBehind or len(self._records) >= _MOST:
-            self._missed += 1
-            return
-        self._records.append(record)
-        if self._sending is None:
+        waiting = len(self._records)
+        if waiting >= _TOO_MANY:
+            self.transport.abortConnection()
+        elif waiting < _ENOUGH or record["what"] not in _PASSING:
+            self._records.append(record)
+            self._soon()
+
+    def _soon(self) -> None:
+        if self._records and self._sending is None and not self.isBehind:
             self._sending = self.factory.reactor.callLater(_PAUSE, self._send)
 
     def _send(self) -> None:
         self._sending = None
+        if self.isBehind:
+            return
         records, self._records = self._records, []
-        if self._missed:
-            records.append({"what": "missed", "records": self._missed})
-            self._missed = 0
-        self.sendMessage(json.dumps(records).encode())
+        self.sendMessage(json.dumps(records).encode())  # type: ignore[no-untyped-call]  # of Autobahn
 
 
 class Feed(GuestFactory):
@@ -80,6 +95,7 @@ class Feed(GuestFactory):
     """
 
     protocol = Viewer
+    maxMessage = 0
 
     def __init__(self, reactor: Any, **facts: Any) -> None:
         super().__init__(reactor)
@@ -103,6 +119,6 @@ class Feed(GuestFactory):
         if told is None:
             return
         concerned, record = told
-        for viewer in self._viewers:
+        for viewer in list(self._viewers):
             if concerned in (EVERYBODY, viewer.id):
                 viewer.tell(record)

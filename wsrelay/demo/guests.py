@@ -22,13 +22,14 @@ _ORIGINS = ["http://127.0.0.1:*", "http://localhost:*"]
 
 
 @implementer(IPushProducer)
-class Guest(WebSocketServerProtocol):  # type: ignore[misc]  # autobahn is not typed
+class Guest(WebSocketServerProtocol):
     """
     One client.
 
     @ivar isBehind: whether it reads more slowly than it is written to.
     """
 
+    transport: Any
     isBehind = False
 
     def onOpen(self) -> None:
@@ -49,11 +50,11 @@ class Guest(WebSocketServerProtocol):  # type: ignore[misc]  # autobahn is not t
         """Its connection is gone; C{onClose} hears of that."""
 
 
-class GuestFactory(WebSocketServerFactory):  # type: ignore[misc]  # autobahn is not typed
+class GuestFactory(WebSocketServerFactory):
     """
     Lets guests in.
 
-    @cvar maxMessage: the longest message that is taken, in bytes.
+    @cvar maxMessage: the longest message that is taken or sent, in bytes; 0 is no limit.
     """
 
     protocol = Guest
@@ -61,8 +62,8 @@ class GuestFactory(WebSocketServerFactory):  # type: ignore[misc]  # autobahn is
     maxMessage = 4096
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__(reactor=reactor)
-        self.setProtocolOptions(
+        WebSocketServerFactory.__init__(self, reactor=reactor)
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]  # of Autobahn
             allowedOrigins=_ORIGINS,
             maxFramePayloadSize=self.maxMessage,
             maxMessagePayloadSize=self.maxMessage,

@@ -11,12 +11,12 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
+from autobahn.twisted.resource import WebSocketResource
 from pydantic import Field
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from autobahn.twisted.resource import WebSocketResource
 from wsrelay.demo.feed import Feed
 from wsrelay.interfaces import IObserver, IPluginMaker, IRelay, Options
 from wsrelay.model import Event
@@ -50,7 +50,7 @@ class Part(Resource):
         @param kind: its media type.
         @param policy: the C{Content-Security-Policy}.
         """
-        super().__init__()
+        Resource.__init__(self)
         self._data = (files(__package__) / name).read_bytes()
         self._fields = {
             "Cache-Control": "no-store",
@@ -72,7 +72,7 @@ class Page(Resource):
     """The page, its parts and its feed."""
 
     def __init__(self, options: PageOptions, reactor: Any) -> None:
-        super().__init__()
+        Resource.__init__(self)
         self._feed = Feed(reactor, l4Port=options.l4Port)
         self.putChild(b"feed", WebSocketResource(self._feed))
         policy = _policy(options)

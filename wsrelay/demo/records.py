@@ -34,9 +34,10 @@ Record: TypeAlias = dict[str, Any]
 #: Whom the records of layer 4 are for, in place of a viewer's number.
 EVERYBODY = ""
 
-# A glance at a message is enough; in bytes.
+# A glance is enough: bytes of a message, characters of a part of a request.
 _TEXT_SHOWN = 200
 _BINARY_SHOWN = 16
+_PART_SHOWN = 300
 
 
 def viewerOf(inbound: Inbound) -> str | None:
@@ -101,11 +102,15 @@ def _opened(inbound: Inbound, forward: Forward) -> Record:
     if request := inbound.request:
         version = ".".join(map(str, request.version))
         record["layer"] = 7
-        record["request"] = f"{request.method} {request.target} HTTP/{version}"
+        record["request"] = f"{request.method} {_short(request.target)} HTTP/{version}"
         record["headers"] = [
-            [name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers.raw
+            [_short(part.decode("latin-1")) for part in field] for field in request.headers.raw
         ]
     return record
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _PART_SHOWN else text[:_PART_SHOWN] + "…"
 
 
 def _connected(event: Connected) -> Record:

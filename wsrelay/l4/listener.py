@@ -104,10 +104,9 @@ class Listener:
     async def stop(self) -> None:
         """Close every endpoint that was opened; connections stay."""
         ports, self.ports = self.ports, []
-        for port in ports:
-            stopped = port.stopListening()
-            if stopped is not None:
-                await stopped
+        for closing in [port.stopListening() for port in ports]:
+            if closing is not None:
+                await closing
 
     def decide(self, inbound: Inbound) -> Decision | Deferred[Decision | None] | None:
         """Ask the policies, see L{IListener.decide}."""

@@ -21,6 +21,7 @@ from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.fields import framed, mayHaveBody
+from wsrelay.l7.linger import Linger
 from wsrelay.l7.pages import page, phrase, withoutBody
 from wsrelay.model import Headers, Inbound, Kind, Party, Phase, Request, Respond
 from wsrelay.plane.legs import Leg
@@ -29,19 +30,14 @@ from wsrelay.wire.heads import HeadReader, parseRequest, writeResponse
 
 __all__ = ["Connection"]
 
-# After the last answer the client may still be sending; closing at once would make its kernel
-# throw our answer away (RFC 9112 section 9.6). Seconds and bytes that are read for nothing.
-_LINGER = 2.0
-_LINGER_BYTES = 256 * 1024
-
 
 class Connection:
     """
     One client connection, see the module.
 
     Its state is the method that what comes is given to: C{_readHead} between exchanges,
-    C{_readAhead} and C{_readBody} during one, C{_readNothing} once the last answer was
-    written. What comes too early is kept in C{_ahead}; while there is any, nothing is read.
+    C{_readAhead} and C{_readBody} during one, and L{Linger.received} once the last answer
+    was written. What comes too early is kept in C{_ahead}; while there is any, nothing is read.
     """
 
     def __init__(self, listener: Listener, leg: Leg) -> None:
@@ -57,7 +53,8 @@ class Connection:
         self._isLast = False
         self._timer: Any = None
         self._served = 0
-        self._lingered = 0
+        # The client has as long to take the last answer as it has between two requests.
+        self._linger = Linger(self._clock, leg, self._settings.keepAliveTimeout)
         self._ahead = b""
         self._isTurning = False
         self._listen(self._settings.headTimeout)
@@ -81,6 +78,7 @@ class Connection:
     def lost(self, reason: Failure) -> None:
         """The client is gone."""
         self._stopTimer()
+        self._linger.lost()
         if self._exchange is not None:
             self._exchange.clientLeft("closed its connection")
 
@@ -294,22 +292,14 @@ class Connection:
     def _leave(self) -> None:
         """The last answer was written: let it arrive."""
         self._ahead = b""
-        self._state = self._readNothing
-        self._timer = self._clock.callLater(_LINGER, self._close)
-        self._leg.linger()
-
-    def _readNothing(self, data: bytes) -> None:
-        self._lingered += len(data)
-        if self._lingered > _LINGER_BYTES:
-            self._leg.pauseProducing()
+        self._state = self._linger.received
+        self._linger.wait()
 
     def _close(self) -> None:
-        """Close, and see to it that it comes to pass: a client that does not read, or one that
-        does not answer the end of its TLS session, has as long as between two requests."""
+        """There is nothing to answer."""
         self._stopTimer()
-        self._timer = self._clock.callLater(self._settings.keepAliveTimeout, self._leg.abort)
-        self._state = self._readNothing
-        self._leg.close()
+        self._state = self._linger.received
+        self._linger.close()
 
 
 def _tlsFacts(transport: Any) -> tuple[str | None, tuple[str, ...]]:

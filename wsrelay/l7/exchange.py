@@ -24,21 +24,25 @@ from wsrelay.answers import whenAnswered
 from wsrelay.backends.pool import Dialled
 from wsrelay.errors import (
     BackendFault,
+    BackendTimeout,
     ClientFault,
     ContentTooLarge,
     NoRoute,
     PluginFault,
     Refused,
     RelayError,
+    RequestTimeout,
 )
 from wsrelay.interfaces import IExchange
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plan
+from wsrelay.l4.timers import IdleTimer
 from wsrelay.l4.tunnel import partyOf
 from wsrelay.l7.fetch import Fetch
 from wsrelay.l7.fields import framed, outboundRequest, outboundResponse
-from wsrelay.l7.pages import page
+from wsrelay.l7.linger import Linger
+from wsrelay.l7.pages import page, withoutBody
 from wsrelay.l7.serve import Served
 from wsrelay.l7.upgrade import Upgrade
 from wsrelay.model import (
@@ -104,8 +108,8 @@ class Door(TypingProtocol):
     def cut(self) -> None:
         """The response will never be complete."""
 
-    def answer(self, respond: Respond, isHead: bool = False) -> int:
-        """Send a whole response of the relay's own; bytes of its body."""
+    def answer(self, respond: Respond, isHead: bool = False) -> None:
+        """Send a whole response of the relay's own."""
 
     def accept(self, headers: Headers) -> Leg:
         """Send a 101 and give the leg away, holding still."""
@@ -143,6 +147,10 @@ class Exchange:
         self._isAnswered = False
         self._isOver = False
         self._framing = Framing(BodyKind.NONE)
+        self._head = b""
+        self._clock = listener.relay.reactor
+        self._idle = IdleTimer(self._clock)
+        self._moved = 0.0
 
     # -- decide
 
@@ -231,13 +239,25 @@ class Exchange:
             raise PluginFault(name, f"{method} returned {answer!r:.100}, not None or Respond")
 
     def _filterFailed(self, name: str, method: str, failure: Failure) -> None:
-        _log.failure("{id}: {plugin} failed", failure, id=self.id, plugin=name)
-        raise PluginFault(name, f"{method}: {failure.type.__name__}: {failure.value}")
+        error = failure.value
+        raise PluginFault(name, f"{method}: {type(error).__name__}: {error}") from error
 
     def _connect(self) -> None:
+        """The filters have had their say: write the head, so that a bad one is never dialled
+        for, and dial."""
         assert self._plan is not None
-        timeout = self.route.settings.connectTimeout
-        dial = self._plan.pool.connect(self.inbound, timeout)
+        outbound = self.outbound
+        if (outbound.method == "HEAD") is not (self._request.method == "HEAD"):
+            raise PluginFault("filter", f"made {outbound.method} of {self._request.method}")
+        if self._upgrade is not None:
+            fields = self._upgrade.fields(outbound.headers)
+        else:
+            fields = framed(outbound.headers, self._framing, _CLOSE)
+        try:
+            self._head = writeRequest(outbound.method, outbound.target, fields)
+        except ValueError as error:
+            raise PluginFault("filter", f"edited the request: {error}") from error
+        dial = self._plan.pool.connect(self.inbound, self.route.settings.connectTimeout)
         self._dial = dial.addCallbacks(self._connected, self._failed)
         dial.addErrback(self._failed)
 
@@ -247,23 +267,38 @@ class Exchange:
             dialled.leg.abort()
             return
         self.life.connected(dialled)
-        clock = self.listener.relay.reactor
-        fetch = Fetch(clock, dialled.leg, self._request.method, self.isUpgrade, self)
+        settings = self.route.settings
+        linger = Linger(self._clock, dialled.leg, settings.closeTimeout)
+        fetch = Fetch(dialled.leg, self._request.method, self.isUpgrade, self, linger)
         self._fetch = fetch
-        if self._upgrade is not None:
-            fields = self._upgrade.fields(self.outbound.headers)
-        else:
-            fields = framed(self.outbound.headers, self._framing, _CLOSE)
-        head = writeRequest(self.outbound.method, self.outbound.target, fields)
-        fetch.begin(head)
-        if self._isOver:
-            return
-        if self._upgrade is not None:
-            fetch.expect(self.route.settings.responseTimeout)
-        else:
+        self._watch(settings.responseTimeout, self._silent)
+        fetch.begin(self._head)
+        if not self._isOver and self._upgrade is None:
             self._isUploading = True
-            dialled.leg.feed(self.door.source)
+            fetch.feed(self.door.source)
             self.door.upload(self._framing)
+
+    # -- time
+
+    def _watch(self, limit: float | None, call: Callable[[float], None]) -> None:
+        """From now on, call C{call} when nothing has moved for C{limit} seconds."""
+        self._idle.cancel()
+        self._moved = self._clock.seconds()
+        if limit is not None:
+            self._idle.watch(lambda: self._clock.seconds() - self._moved, limit, call)
+
+    def _silent(self, seconds: float) -> None:
+        """There is no response: is it the client who has not yet said what it wants?"""
+        assert self._fetch is not None
+        isExpectant = not self._uploaded and "expect" in self._request.headers
+        if self._isUploading and not self._fetch.isFull and not isExpectant:
+            self.fail(RequestTimeout(f"nothing of the request's body came for {seconds:.0f} s"))
+        else:
+            self.failed(BackendTimeout("did not answer in time"))
+
+    def _stalled(self, seconds: float) -> None:
+        """The response has stopped, or the client does not read it."""
+        self.fail(RelayError(f"idle for {seconds:.0f} s"))
 
     # -- the request's body
 
@@ -274,6 +309,7 @@ class Exchange:
 
     def uploaded(self, data: bytes) -> None:
         """Some of the request's body came."""
+        self._moved = self._clock.seconds()
         self._counts[Direction.TO_BACKEND].bytes += len(data)
         self._uploaded += len(data)
         try:
@@ -288,22 +324,24 @@ class Exchange:
     def uploadEnded(self) -> None:
         """The whole request's body came."""
         self._isUploading = False
-        if self._fetch is not None and not self._isOver:
+        if self._fetch is not None:
+            self._moved = self._clock.seconds()
             if self._framing.kind is BodyKind.CHUNKED:
                 self._fetch.leg.write(LAST_CHUNK)
-            self._fetch.leg.starve()
-            self._fetch.expect(self.route.settings.responseTimeout)
+            self._fetch.fed()
 
     # -- the response: hears of the fetch
 
     def interim(self, response: Response) -> None:
         """A 1xx from the backend."""
+        self._moved = self._clock.seconds()
         cleaned = outboundResponse(response, False)
         self.door.interim(response.status, response.reason, cleaned.headers)
 
     def responded(self, response: Response, framing: Framing) -> None:
         """The response's head from the backend; filters see it first."""
-        step: Callable[[], None] = partial(self._relayHead, response, framing)
+        self._idle.cancel()
+        step: Callable[..., None] = self._relayHead
         try:
             if response.status == 101 and self._upgrade is not None:
                 self._upgrade.check(response)
@@ -311,27 +349,42 @@ class Exchange:
             self.response = outboundResponse(response, response.status == 101)
             assert self._plan is not None
             filters = list(reversed(self._plan.requestFilters))
-            self._filter(filters, "responseReceived", self._guarded(step))
+            go = self._guarded(partial(self._edited, response, step, framing))
+            self._filter(filters, "responseReceived", go)
         except RelayError as error:
             self.fail(error)
+
+    def _edited(self, response: Response, step: Callable[..., None], framing: Framing) -> None:
+        """The filters have had their say; what they made of the status must fit the body."""
+        assert self.response is not None
+        status = self.response.status
+        if status != response.status and (
+            response.status == 101
+            or not 200 <= status <= 599
+            or withoutBody(status) is not withoutBody(response.status)
+        ):
+            raise PluginFault("filter", f"made {status} of a {response.status}")
+        step(response, framing)
 
     def _relayHead(self, response: Response, framing: Framing) -> None:
         assert self.response is not None
         assert self._fetch is not None
-        headers = self.response.headers
         if self._request.method == "HEAD" or response.status == 304:
             # There is a length but no body (RFC 9110 section 8.6).
             for length in response.headers.rawAll(b"content-length"):
                 framing = Framing(BodyKind.LENGTH, int(length))
+        status, reason = self.response.status, self.response.reason
+        self.door.head(status, reason, self.response.headers, framing)
         self._isAnswered = True
         self.life.phase = Phase.RELAY
-        self.life.status = self.response.status
-        self.door.head(self.response.status, self.response.reason, headers, framing)
+        self.life.status = status
+        self._watch(self.route.settings.idleTimeout, self._stalled)
         self.door.feed(self._fetch.leg)
         self._fetch.readBody()
 
     def content(self, data: bytes) -> None:
         """Some of the response's body."""
+        self._moved = self._clock.seconds()
         self._counts[Direction.TO_CLIENT].bytes += len(data)
         self.door.content(data)
 
@@ -340,14 +393,14 @@ class Exchange:
         self.life.end(Party.BACKEND, f"answered {self.life.status}")
         self._fetch = None
         self._over()
-        self.door.end()
         self.life.close(self._counts)
+        self.door.end()
 
     def failed(self, error: BackendFault) -> None:
         """The backend will not complete it."""
         self.fail(type(error)(f"{self.life.backend} {error.detail}"))
 
-    def _switch(self) -> None:
+    def _switch(self, response: Response, framing: Framing) -> None:
         """The 101 is true: from here on it is a session."""
         assert self._upgrade is not None
         assert self._fetch is not None
@@ -368,8 +421,8 @@ class Exchange:
         self.life.end(Party.CLIENT, detail)
         self.life.status = self.life.status or 499
         self._over()
-        self.door.cut()
         self.life.close(self._counts)
+        self.door.cut()
 
     def _respond(self, party: Party, respond: Respond, name: str = "") -> None:
         detail = f"{name}: answered {respond.status}" if name else f"answered {respond.status}"
@@ -389,24 +442,29 @@ class Exchange:
         if self._isOver:
             return
         if isinstance(error, PluginFault):
-            _log.error("{id}: {detail}", id=self.id, detail=error.detail)
+            failure = Failure(error.__cause__ or error)
+            _log.failure("{id}: {detail}", failure, id=self.id, detail=error.detail)
         self._finish(partyOf(error), error.detail, page(error))
 
     def _finish(self, party: Party, detail: str, respond: Respond) -> None:
         self.life.end(party, detail)
         self._over()
         if self._isAnswered:
+            self.life.close(self._counts)
             self.door.cut()
-        else:
-            self._isAnswered = True
-            self.life.status = respond.status
-            sent = self.door.answer(respond, self._request.method == "HEAD")
-            self._counts[Direction.TO_CLIENT].bytes += sent
+            return
+        self._isAnswered = True
+        self.life.status = respond.status
+        isHead = self._request.method == "HEAD"
+        if not isHead and not withoutBody(respond.status):
+            self._counts[Direction.TO_CLIENT].bytes += len(respond.body)
         self.life.close(self._counts)
+        self.door.answer(respond, isHead)
 
     def _over(self) -> None:
         """Let go of the backend."""
         self._isOver = True
+        self._idle.cancel()
         if self._dial is not None:
             self._dial.cancel()
         if self._fetch is not None:

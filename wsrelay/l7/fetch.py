@@ -4,7 +4,8 @@ The backend's side of one exchange: the request goes out, the response comes in.
 
 It reads heads strictly and says what it read to the exchange, which decides what the client
 gets. After a response head, and after a 101, the leg holds still until the exchange says
-how to go on.
+how to go on. How long anything may take is the exchange's business; only how long the end
+may take is settled here.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 from typing import Any, Protocol as TypingProtocol
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from wsrelay.errors import BackendFault, BackendTimeout, BadResponse, RelayError
+from wsrelay.errors import BackendFault, BadResponse, RelayError
+from wsrelay.l7.linger import Linger
 from wsrelay.model import Response
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.bodies import BodyReader, Framing, bodyReader, responseFraming
@@ -48,23 +52,33 @@ class Hearer(TypingProtocol):
         """It will not be completed."""
 
 
+@implementer(IPushProducer)
 class Fetch:
-    """One request to one backend."""
+    """
+    One request to one backend.
+
+    @ivar leg: the connection to it.
+    @ivar isFull: whether it does not read what it is sent.
+    """
 
     def __init__(
-        self, clock: Any, leg: Leg, method: str, isUpgrade: bool, hearer: Hearer
+        self, leg: Leg, method: str, isUpgrade: bool, hearer: Hearer, linger: Linger
     ) -> None:
-        """@param leg: holds still."""
-        self._clock = clock
+        """
+        @param leg: holds still.
+        @param linger: sees the leg off.
+        """
         self.leg = leg
+        self.isFull = False
         self._method = method
         self._isUpgrade = isUpgrade
         self._hearer = hearer
+        self._linger = linger
         self._head = HeadReader(_MAX_HEAD, _MAX_FIELDS)
         self._interims = 0
         self._framing: Framing | None = None
         self._body: BodyReader | None = None
-        self._timer: Any = None
+        self._source: Any = None
         self._isOver = False
         self.received = self._readHead
 
@@ -74,10 +88,14 @@ class Fetch:
         self.leg.resumeProducing()
         self.leg.hand(self)
 
-    def expect(self, timeout: float) -> None:
-        """The request is out: the response's head must come within C{timeout} seconds."""
-        if not self._isOver and self._framing is None and self._timer is None:
-            self._timer = self._clock.callLater(timeout, self._late)
+    def feed(self, source: Any) -> None:
+        """The request's body comes from C{source}, which is paused while nobody reads it."""
+        self._source = source
+        self.leg.feed(self)
+
+    def fed(self) -> None:
+        """The request's body is complete."""
+        self.leg.starve()
 
     def readBody(self) -> None:
         """The response's head was dealt with: read on."""
@@ -95,6 +113,21 @@ class Fetch:
         self._over()
         self.leg.abort()
 
+    # -- the producer of the request's body
+
+    def pauseProducing(self) -> None:
+        """The backend does not read."""
+        self.isFull = True
+        self._source.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """It reads."""
+        self.isFull = False
+        self._source.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The backend is gone; L{lost} hears of that, too."""
+
     # -- the receiver of the leg
 
     def _readHead(self, data: bytes) -> None:
@@ -110,8 +143,7 @@ class Fetch:
                 if self._interims > _MAX_INTERIM:
                     raise BadResponse("interim responses without end")
                 self._hearer.interim(response)
-                self._head = HeadReader(_MAX_HEAD, _MAX_FIELDS)
-                if not data or self._isOver:
+                if self._isOver:
                     return
             if response.status == 101 and not self._isUpgrade:
                 raise BadResponse("101 without having been asked to switch protocols")
@@ -122,7 +154,6 @@ class Fetch:
         except RelayError as error:
             self._fail(BadResponse(error.detail))
             return
-        self._stopTimer()
         self.leg.hold(data)
         self._hearer.responded(response, self._framing)
 
@@ -140,6 +171,8 @@ class Fetch:
 
     def finished(self) -> None:
         """The backend sends nothing more."""
+        if self._isOver:
+            return
         if self._body is None:
             self._fail(BadResponse("closed its connection instead of answering"))
             return
@@ -152,6 +185,9 @@ class Fetch:
 
     def lost(self, reason: Failure) -> None:
         """The backend's connection is gone."""
+        self._linger.lost()
+        if self._isOver:
+            return
         if reason.check(ConnectionDone):
             self.finished()
         else:
@@ -159,13 +195,13 @@ class Fetch:
 
     # -- ends
 
-    def _late(self) -> None:
-        self._timer = None
-        self._fail(BackendTimeout("did not answer in time"))
-
     def _complete(self) -> None:
+        """The backend closes: it was told to. TLS, and what it has not read, take their time."""
         self._over()
-        self.leg.close()
+        if not self.leg.isLost:
+            self._linger.wait()
+            self.received = self._linger.received
+            self.leg.hand(self)
         self._hearer.completed()
 
     def _fail(self, error: BackendFault) -> None:
@@ -176,10 +212,4 @@ class Fetch:
 
     def _over(self) -> None:
         self._isOver = True
-        self._stopTimer()
         self.leg.hold()
-
-    def _stopTimer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -22,7 +22,14 @@ from wsrelay.model import (
 )
 from wsrelay.wire.bodies import BodyKind, Framing
 
-__all__ = ["endToEnd", "framed", "outboundRequest", "outboundResponse"]
+__all__ = [
+    "endToEnd",
+    "framed",
+    "mayHaveBody",
+    "outboundRequest",
+    "outboundResponse",
+    "shaken",
+]
 
 # RFC 9110 section 7.6.1, and what the HTTP/1 of the field's past left behind.
 _HOP_BY_HOP = frozenset(
@@ -46,24 +53,36 @@ _HANDSHAKE = frozenset(
     {b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-key"}
     | {b"sec-websocket-version"}
 )
+_UPGRADE = _FRAMING | _HANDSHAKE
 
-# What a client says about itself here is not believed: the relay says it.
-_FORWARDING = frozenset(
-    {b"forwarded", b"x-real-ip"}
-    | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto"}
-)
+# What a client says about itself here is not believed: the relay says it, or nobody does.
+# Besides these, everything that begins with X-Forwarded (RFC 7239, RFC 9440 section 4).
+_FORWARDING = frozenset({b"forwarded", b"x-real-ip", b"client-cert", b"client-cert-chain"})
 
 # Naming one of these in Connection does not take it away: that has been used to strip what
 # authenticates a request (CVE-2022-1388, CVE-2022-31813).
-_PROTECTED = _FORWARDING | {
-    b"authorization",
-    b"content-length",
-    b"content-type",
-    b"cookie",
-    b"host",
-    b"origin",
-    b"sec-websocket-protocol",
-}
+_PROTECTED = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"cookie",
+        b"host",
+        b"origin",
+        b"sec-websocket-protocol",
+    }
+)
+
+
+def mayHaveBody(request: Request) -> bool:
+    """
+    Whether something may follow the head that is no next request, right or wrong: a body,
+    or the frames of a WebSocket that was not opened.
+    """
+    headers = request.headers
+    if "transfer-encoding" in headers or "upgrade" in headers:
+        return True
+    return headers.rawAll(b"content-length") not in ([], [b"0"])
 
 
 def endToEnd(headers: Headers, without: frozenset[bytes]) -> MutableHeaders:
@@ -77,6 +96,12 @@ def endToEnd(headers: Headers, without: frozenset[bytes]) -> MutableHeaders:
     return MutableHeaders([pair for pair in headers.raw if pair[0].lower() not in gone])
 
 
+def _isForwarding(name: bytes) -> bool:
+    """Many backends take C{_} for C{-}, as CGI does."""
+    name = name.lower().replace(b"_", b"-")
+    return name in _FORWARDING or name.startswith(b"x-forwarded")
+
+
 def outboundRequest(inbound: Inbound, isUpgrade: bool, authority: str) -> OutboundRequest:
     """
     The request as filters get it to edit.
@@ -84,8 +109,8 @@ def outboundRequest(inbound: Inbound, isUpgrade: bool, authority: str) -> Outbou
     @param authority: for C{Host}, when an HTTP/1.0 client sent none.
     """
     request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
-    without = _FRAMING | _FORWARDING | (_HANDSHAKE if isUpgrade else frozenset())
-    headers = endToEnd(request.headers, without)
+    believed = Headers([pair for pair in request.headers.raw if not _isForwarding(pair[0])])
+    headers = endToEnd(believed, _UPGRADE if isUpgrade else _FRAMING)
     host = request.headers.get("host")
     if host is None:
         host = authority
@@ -113,9 +138,17 @@ def framed(
     return fields
 
 
+def shaken(
+    headers: Headers, handshake: Iterable[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """
+    The fields of a WebSocket handshake, or of its 101, as they are written: C{headers}
+    without any field of the handshake itself, and C{handshake}.
+    """
+    return [pair for pair in headers.raw if pair[0].lower() not in _UPGRADE] + [*handshake]
+
+
 def outboundResponse(response: Response, isUpgrade: bool) -> OutboundResponse:
     """A response as filters get it to edit."""
-    without = _FRAMING | (_HANDSHAKE if isUpgrade else frozenset())
-    return OutboundResponse(
-        response.status, response.reason, endToEnd(response.headers, without)
-    )
+    headers = endToEnd(response.headers, _UPGRADE if isUpgrade else _FRAMING)
+    return OutboundResponse(response.status, response.reason, headers)

@@ -134,9 +134,7 @@ def _reread(request: Any) -> tuple[Request, int]:
         for name, values in request.requestHeaders.getAllRawHeaders()
         for value in values
     ]
-    head = writeRequest(
-        request.method.decode("latin-1"), request.uri.decode("latin-1"), fields
-    )
+    head = writeRequest(request.method.decode("latin-1"), request.uri.decode("latin-1"), fields)
     if request.clientproto != b"HTTP/1.1":
         head = head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
     return parseRequest(head), len(head)
@@ -216,12 +214,11 @@ class _ResourceDoor:
             self._isOver = True
             self._request.channel.forceAbortClient()
 
-    def answer(self, respond: Respond, isHead: bool = False) -> int:
+    def answer(self, respond: Respond, isHead: bool = False) -> None:
         """A whole response of the relay's own."""
         if not self._isOver:
             self._request.write(_whole(self._request, respond))
             self.end()
-        return len(respond.body)
 
     def accept(self, headers: Headers) -> Leg:
         """Send a 101 and take the connection away."""

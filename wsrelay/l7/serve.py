@@ -12,7 +12,9 @@ delivered and backpressure works, which C{twisted.web} and Autobahn alone do not
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
 from twisted.python.failure import Failure
@@ -21,6 +23,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 
 from wsrelay.errors import ClientFault, ContentTooLarge
 from wsrelay.l7.fields import framed, outboundRequest
+from wsrelay.l7.linger import Linger
 from wsrelay.l7.pages import page, phrase
 from wsrelay.model import Counts, Direction, Headers, Interest, Kind, Party, Phase, Request, Serve
 from wsrelay.plane.legs import Leg
@@ -33,51 +36,83 @@ if TYPE_CHECKING:
 __all__ = ["Served"]
 
 _HANDSHAKE = (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions")
+_CLOSE = ((b"Connection", b"close"),)
+
+# What a client may say ahead of a resource that has not taken the connection over yet.
+_AHEAD = 64 * 1024
+
+# A site has sessions, and lives as long as one of them or a channel does; it keeps its resource,
+# so that an id means the same resource all the while.
+_sites: WeakValueDictionary[int, Site] = WeakValueDictionary()
+
+
+def _siteOf(resource: Any, reactor: Any) -> Site:
+    site = _sites.get(id(resource))
+    if site is None:
+        site = _sites[id(resource)] = Site(resource, reactor=reactor)
+    return site
 
 
 class Served:
-    """One request that a resource answers; receives from the client's leg."""
+    """
+    One request that a resource answers; receives from the client's leg.
+
+    Its state is the method that what comes is given to.
+    """
 
     def __init__(self, exchange: Exchange, serve: Serve, framing: Framing) -> None:
         self._exchange = exchange
         self._life = exchange.life
+        self._hub = exchange.listener.relay
         self._serve = serve
         self._framing = framing
         self._body = bodyReader(framing)
         self._size = 0
-        self._isRead = self._body.complete
+        self._ahead: list[bytes] = []
+        self._state: Callable[[bytes], None] = (
+            self._readAhead if self._body.complete else self._readBody
+        )
         self._counts = {direction: Counts() for direction in Direction}
         self._leg: Leg = exchange.door.give()
+        self._linger = Linger(
+            self._hub.reactor, self._leg, exchange.listener.settings.keepAliveTimeout
+        )
         self._transport = ServedTransport(self, self._leg)
 
     def begin(self) -> None:
         """Hand the request over."""
-        reactor = self._exchange.listener.relay.reactor
-        site = Site(self._serve.resource, reactor=reactor)
+        self._life.phase = Phase.RELAY
+        site = _siteOf(self._serve.resource, self._hub.reactor)
         channel = site.buildProtocol(self._leg.transport.getPeer())
         self._transport.protocol = channel
-        self._life.phase = Phase.RELAY
         channel.makeConnection(self._transport)
-        head = self._head()
-        self._counts[Direction.TO_BACKEND].bytes += len(head)
-        channel.dataReceived(head)
-        if not self._isRead or self._transport.isTaken:
-            self._read()
+        if self._framing.length > self._serve.maxBody:
+            self._reject(ContentTooLarge(f"request body over {self._serve.maxBody} bytes"))
+        else:
+            head = self._head()
+            self._counts[Direction.TO_BACKEND].bytes += len(head)
+            channel.dataReceived(head)
+        self._leg.resumeProducing()
+        self._leg.hand(self)
 
     def soon(self) -> None:
         """The resource is taking the transport over; it has first to finish doing so."""
-        self._exchange.listener.relay.reactor.callLater(0, self._taken)
+        self._hub.reactor.callLater(0, self._taken)
 
     def _taken(self) -> None:
         """What comes is for the new protocol."""
-        self._life.established(Kind.SESSION, {each: Interest.BYTES for each in Direction})
-        self._isRead = False
-        self._read()
+        if self._leg.isLost or self._transport.disconnecting:
+            return
+        self._life.established(Kind.SESSION, dict.fromkeys(Direction, Interest.BYTES))
+        self._hub.opened(self, self._leave)
+        self._state = self._pass
+        self._leg.resumeProducing()
+        while self._ahead and self._state == self._pass:
+            self._pass(self._ahead.pop(0))
 
-    def _read(self) -> None:
-        if not self._leg.isLost:
-            self._leg.resumeProducing()
-            self._leg.hand(self)
+    def _leave(self) -> None:
+        self._life.end(Party.RELAY, "the relay stops")
+        self._transport.loseConnection()
 
     def _head(self) -> bytes:
         exchange = self._exchange
@@ -86,24 +121,33 @@ class Served:
         if exchange.isUpgrade:
             # Autobahn takes Unicode's line separators for ends of lines: none may reach it.
             fields = [(name, _ascii(value)) for name, value in outbound.headers.raw]
-            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+            # If no WebSocket comes of it, the channel must not wait for another request.
+            fields += [(b"Connection", b"Upgrade, close"), (b"Upgrade", b"websocket")]
             for name in _HANDSHAKE:
                 fields += [(name, _ascii(value)) for value in request.headers.rawAll(name)]
         else:
-            fields = framed(outbound.headers, self._framing, ((b"Connection", b"close"),))
-        return writeRequest(outbound.method, outbound.target, fields)
+            fields = framed(outbound.headers, self._framing, _CLOSE)
+        head = writeRequest(outbound.method, outbound.target, fields)
+        if request.version < (1, 1):
+            # The answer must be one that this client can read.
+            head = head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
+        return head
 
     # -- the receiver of the leg
 
     def received(self, data: bytes) -> None:
         """Some of the body, or what a protocol that took over shall get."""
-        if self._transport.isTaken:
-            self._counts[Direction.TO_BACKEND].bytes += len(data)
-            self._transport.protocol.dataReceived(data)
-        elif self._isRead:
-            self._leg.hold(data)
-        else:
-            self._readBody(data)
+        self._state(data)
+
+    def _pass(self, data: bytes) -> None:
+        self._counts[Direction.TO_BACKEND].bytes += len(data)
+        self._transport.protocol.dataReceived(data)
+
+    def _readAhead(self, data: bytes) -> None:
+        """For whoever takes over; if nobody does, it is nobody's."""
+        self._ahead.append(data)
+        if sum(map(len, self._ahead)) > _AHEAD:
+            self._leg.pauseProducing()
 
     def _readBody(self, data: bytes) -> None:
         try:
@@ -114,36 +158,42 @@ class Served:
         except ClientFault as error:
             self._reject(error)
             return
-        self._counts[Direction.TO_BACKEND].bytes += len(data)
         if rest is not None:
-            self._isRead = True
-            self._leg.hold(rest)
+            self._state = self._readAhead
+            data = data[: len(data) - len(rest)]
+        self._counts[Direction.TO_BACKEND].bytes += len(data)
         # The reader has checked the very bytes; the channel may read them as they are.
-        self._transport.protocol.dataReceived(data[: len(data) - len(rest or b"")])
+        self._transport.protocol.dataReceived(data)
+        if rest:
+            self._state(rest)
 
     def _reject(self, error: ClientFault) -> None:
-        self._isRead = True
+        """Not the resource but the relay answers; if the resource has begun to, it is cut."""
         self._life.end(Party.CLIENT, error.detail)
+        self._transport.isMute = True
+        if self._life.status:
+            self._leg.abort()
+            return
+        self._life.status = error.status
         answer = page(error)
         framing = Framing(BodyKind.LENGTH, len(answer.body))
-        extra = ((b"Connection", b"close"),)
-        fields = framed(Headers(answer.headers), framing, extra)
-        if not self._life.status:
-            self._life.status = answer.status
-            head = writeResponse(answer.status, phrase(answer.status), fields)
-            self._leg.write(head + answer.body)
-        self._transport.isMute = True
-        self._leg.close()
+        fields = framed(Headers(answer.headers), framing, _CLOSE)
+        head = writeResponse(answer.status, phrase(answer.status), fields)
+        self._leg.write(head + answer.body)
+        self._counts[Direction.TO_CLIENT].bytes += len(answer.body)
+        self._transport.loseConnection()
 
     def finished(self) -> None:
-        """The client sends nothing more; a protocol that took over may care."""
-        self._life.end(Party.CLIENT, "closed its connection")
-        if self._transport.isTaken or not self._isRead:
-            self._leg.close()
+        """The client sends nothing more; what it asked for it still gets."""
+        if self._transport.isTaken or self._state == self._readBody:
+            self._life.end(Party.CLIENT, "closed its connection")
+            self._transport.loseConnection()
 
     def lost(self, reason: Failure) -> None:
         """The connection is gone."""
         self._life.end(Party.CLIENT, "closed its connection")
+        self._linger.lost()
+        self._hub.closed(self)
         self._transport.protocol.connectionLost(reason)
         self._life.close(self._counts)
 
@@ -152,14 +202,19 @@ class Served:
     def wrote(self, data: bytes) -> None:
         """The resource answers."""
         self._counts[Direction.TO_CLIENT].bytes += len(data)
-        if not self._life.status and data[9:12].isdigit():
+        # "HTTP/1.1 200"; a 100 is not the answer yet.
+        if not self._life.status and data[9:12].isdigit() and data[9:12] != b"100":
             self._life.status = int(data[9:12])
 
     def closing(self, detail: str) -> None:
-        """The resource is done; the end of the leg must be heard."""
+        """The resource is done; what the client still sends is nobody's."""
         self._life.end(Party.RELAY, detail)
-        if not self._leg.isLost:
-            self._leg.hand(self)
+        self._ahead.clear()
+        self._state = self._linger.received
+
+    def close(self) -> None:
+        """Close after all that was written."""
+        self._linger.wait()
 
 
 @implementer(ITCPTransport, IPushProducer)
@@ -179,6 +234,7 @@ class ServedTransport:
         self._protocol: Any = None
         self.isTaken = False
         self.isMute = False
+        self._isPulling = False
         if leg.isTLS:
             directlyProvides(self, ISSLTransport, providedBy(self))
 
@@ -223,10 +279,10 @@ class ServedTransport:
 
     def loseConnection(self) -> None:
         """Close after all that was written."""
-        self.disconnecting = True
-        self._served.closing("the resource closed")
-        self._leg.close()
-        self._leg.resumeProducing()
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._served.closing("the resource closed")
+            self._served.close()
 
     def abortConnection(self) -> None:
         """Close at once."""
@@ -243,11 +299,16 @@ class ServedTransport:
         if streaming:
             self._leg.feed(producer)
         else:
+            self._isPulling = True
             self._leg.transport.registerProducer(producer, False)
 
     def unregisterProducer(self) -> None:
         """There is no producer any more."""
-        self._leg.starve()
+        if self._isPulling:
+            self._isPulling = False
+            self._leg.transport.unregisterProducer()
+        else:
+            self._leg.starve()
 
     def pauseProducing(self) -> None:
         """Do not read."""
@@ -263,4 +324,4 @@ class ServedTransport:
 
 
 def _ascii(value: bytes) -> bytes:
-    return value if value.isascii() else value.decode("ascii", "replace").encode("ascii", "replace")
+    return value.decode("ascii", "replace").encode("ascii", "replace")

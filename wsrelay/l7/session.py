@@ -22,8 +22,9 @@ It is over when each side has answered or is gone, or the close timeout has run 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -63,6 +64,9 @@ _INTERNAL_ERROR = 1011
 _NO_CODE = 1005
 _NO_CLOSE = 1006
 
+# Seconds for a Close that was held back to leave, when the close timeout is over.
+_LAST_WORDS = 1.0
+
 _ABOUT = {Party.CLIENT: _GOING_AWAY, Party.BACKEND: _INTERNAL_ERROR}
 
 
@@ -91,6 +95,10 @@ class Session:
         self._gone: set[Direction] = set()
         self._lost: set[Direction] = set()
         self._hookNames: dict[Direction, str] = {}
+        # A Close that takes the place of the one that the direction's sender will send.
+        self._owed: dict[Direction, Close] = {}
+        # What plugins asked for while they were being attached.
+        self._asked: list[Callable[[], None]] = []
 
     def attach(
         self, filters: Sequence[tuple[str, IMessageFilter]], direction: Direction
@@ -127,6 +135,8 @@ class Session:
         if limit is not None:
             self._idle.watch(self._link.idleFor, limit, self._idleTooLong)
         self._link.start()
+        for ask in self._asked:
+            ask()
 
     def _idleTooLong(self, seconds: float) -> None:
         self._endBoth(Party.RELAY, f"idle for {seconds:.0f} s", Close(_GOING_AWAY, "idle"))
@@ -140,12 +150,15 @@ class Session:
         """A message of a plugin's own, see L{ISession.send}."""
         isText = isinstance(data, str)
         payload = data.encode("utf-8") if isinstance(data, str) else data
-        if self._link is not None and direction not in self._told:
+        if self._link is None:
+            self._asked.append(partial(self.send, direction, data))
+        elif direction not in self._told:
             self._link.send(direction, Message(payload, isText))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """End it, see L{ISession.close}."""
-        self._endBoth(Party.PLUGIN, f"closed: {code} {reason}".rstrip(), Close(code, reason))
+        said = f"closed: {code} {reason}".rstrip()
+        self._endBoth(Party.PLUGIN, said, Close(code, reason))
 
     def counts(self) -> Mapping[Direction, Counts]:
         """What went each way so far."""
@@ -166,7 +179,9 @@ class Session:
         self._heard.add(direction)
         if direction not in self._told:
             self._told.add(direction)
-            self._life.codes[_receiver(direction)] = code if code is not None else _NO_CODE
+            owed = self._owed.pop(direction, None)
+            seen = code if owed is None else owed.code
+            self._life.codes[_receiver(direction)] = _NO_CODE if seen is None else seen
         self._settle()
 
     def violated(self, direction: Direction, violation: Violation) -> None:
@@ -174,8 +189,8 @@ class Session:
         party = sender(direction)
         self._ending(party, f"broke the protocol ({violation.code}): {violation.detail}")
         self._gone.add(direction)
-        self._tell(direction.opposite, Close(violation.code))
         self._tell(direction, Close(_ABOUT[party]))
+        self._tellLast(direction.opposite, Close(violation.code))
         self._settle()
 
     def hookAsked(self, direction: Direction, close: Close) -> None:
@@ -190,7 +205,9 @@ class Session:
         if not isinstance(error, PluginFault):
             name = self._hookNames.get(direction, "")
             error = PluginFault(name, f"{type(error).__name__}: {error}")
-        _log.failure("{id}: message hook failed: {detail}", failure, id=self.id, detail=error)
+        _log.failure(
+            "{id}: message hook failed: {detail}", failure, id=self.id, detail=error.detail
+        )
         self._endBoth(Party.PLUGIN, error.detail, Close(_INTERNAL_ERROR))
 
     def streamEnded(self, direction: Direction) -> None:
@@ -220,10 +237,13 @@ class Session:
         self._life.end(party, detail)
         self._life.phase = Phase.CLOSE
         self._idle.cancel()
-        self._deadline.start(self._link.abort)
+        self._deadline.start(self._late)
 
     def _endBoth(self, party: Party, detail: str, close: Close) -> None:
         if self._link is None:
+            self._asked.append(partial(self._endBoth, party, detail, close))
+            return
+        if len(self._lost) == 2:
             return
         self._ending(party, detail)
         for direction in Direction:
@@ -233,6 +253,7 @@ class Session:
     def _tell(self, direction: Direction, close: Close) -> None:
         """Put a Close of the relay's own on this way, unless one went there already."""
         assert self._link is not None
+        close = self._owed.pop(direction, close)
         if direction in self._told:
             self._link.mute(direction)
             return
@@ -243,6 +264,31 @@ class Session:
         else:
             # It stands in the middle of a frame that nobody will complete.
             self._link.finish(direction)
+
+    def _tellLast(self, direction: Direction, close: Close) -> None:
+        """
+        Put a Close of the relay's own on this way once its sender has said what it had still
+        to say: it may be answering what came before.
+        """
+        assert self._link is not None
+        if direction in self._gone or direction in self._told:
+            self._tell(direction, close)
+            return
+        key = os.urandom(4) if direction is Direction.TO_BACKEND else None
+        self._link.closeWith(direction, encodeClose(close.code, close.reason, key))
+        self._owed[direction] = close
+
+    def _late(self) -> None:
+        """The close timeout has run out: who is owed a Close gets it now."""
+        assert self._link is not None
+        if not self._owed:
+            self._link.abort()
+            return
+        for direction, close in list(self._owed.items()):
+            self._tell(direction, close)
+        self._deadline = Deadline(self._listener.relay.reactor, _LAST_WORDS)
+        self._deadline.start(self._link.abort)
+        self._link.close()
 
     def _settle(self) -> None:
         """

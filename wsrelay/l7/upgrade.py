@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from wsrelay.errors import BadResponse, PluginFault
+from wsrelay.errors import BadResponse
 from wsrelay.l4.plans import Plan
+from wsrelay.l7.fields import shaken
 from wsrelay.l7.session import Session
-from wsrelay.model import Direction, Headers, Interest, MutableHeaders, Request, Response
+from wsrelay.model import Direction, Headers, Interest, Request, Response
 from wsrelay.plane.engine import Lane
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.deflate import Parameters, acceptOffer, offerToBackend, parseAnswer
@@ -63,16 +64,15 @@ class Upgrade:
 
     def fields(self, headers: Headers) -> list[tuple[bytes, bytes]]:
         """The fields of the request to the backend: C{headers} and the handshake's own."""
-        fields = list(headers.raw)
-        fields += (
+        own = [
             (b"Connection", b"Upgrade"),
             (b"Upgrade", b"websocket"),
             (b"Sec-WebSocket-Version", b"13"),
             (b"Sec-WebSocket-Key", self._handshake.key),
-        )
+        ]
         if self._offer:
-            fields.append((b"Sec-WebSocket-Extensions", self._offer.encode("latin-1")))
-        return fields
+            own.append((b"Sec-WebSocket-Extensions", self._offer.encode("latin-1")))
+        return shaken(headers, own)
 
     def check(self, response: Response) -> None:
         """
@@ -84,7 +84,7 @@ class Upgrade:
         self._accepted = checkAccepted(asked, response)
         self._extensions = self._accepted.extensions
         if self._readsMessages:
-            self._backend = parseAnswer(self._accepted.extensions)
+            self._backend = parseAnswer(self._extensions, self._offer)
             self._client = self._backend
             if self._backend is None and self._offer and self._bothRead:
                 # The backend does not compress; the client's leg may nevertheless.
@@ -102,27 +102,26 @@ class Upgrade:
         @raise PluginFault: a filter could not be attached; the client was not accepted.
         """
         exchange = self._exchange
-        session = Session(
-            exchange.listener, exchange.life, self._plan, self._accepted.subprotocol
-        )
+        session = Session(exchange.listener, exchange.life, self._plan, self._accepted.subprotocol)
         lanes = {direction: self._lane(session, direction) for direction in Direction}
         client = exchange.door.accept(self._answer())
         exchange.life.status = 101
         session.join(client, backend, lanes, self._extensions)
         return session
 
-    def _answer(self) -> MutableHeaders:
+    def _answer(self) -> Headers:
         """The fields of the 101 to the client."""
         response = self._exchange.response
         if response is None:
             raise BadResponse("no 101 was read")
-        headers = MutableHeaders(response.headers.raw)
-        headers.set("Upgrade", "websocket")
-        headers.set("Connection", "Upgrade")
-        headers.set("Sec-WebSocket-Accept", acceptKey(self._handshake.key))
+        own = [
+            (b"Upgrade", b"websocket"),
+            (b"Connection", b"Upgrade"),
+            (b"Sec-WebSocket-Accept", acceptKey(self._handshake.key)),
+        ]
         if self._extensions:
-            headers.set("Sec-WebSocket-Extensions", self._extensions)
-        return headers
+            own.append((b"Sec-WebSocket-Extensions", self._extensions.encode("latin-1")))
+        return Headers(shaken(response.headers, own))
 
     def _lane(self, session: Session, direction: Direction) -> Lane:
         settings = self._plan.forward.settings

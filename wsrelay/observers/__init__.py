@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.observers -*-
 """
-What only hears. C{accesslog} writes one line about everything that ended; C{jsonlog} writes
-what is logged, whoever logs it, as JSON.
+What only hears. C{accesslog} logs everything that ended; C{lines} writes what is logged,
+whoever logs it, for people or as JSON.
 """

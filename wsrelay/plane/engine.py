@@ -124,6 +124,14 @@ class ILink(Interface):
             forwarded ends inside a frame, and its sender is gone.
         """
 
+    def closeWith(direction: Direction, last: bytes) -> bool:
+        """
+        Forward on until the sender's own Close comes, and put C{last}, a Close frame of the
+        relay's own, in its place: what the sender had still to say is heard before.
+
+        @return: C{False} if the lane is mute already.
+        """
+
     def finish(direction: Direction) -> None:
         """
         Half-close towards the receiver of this direction, after all that was forwarded; the

@@ -50,6 +50,7 @@ class Flow:
     @ivar counts: what went this way.
     @ivar lastActive: when a byte was read last, in the clock's seconds.
     @ivar isFull: whether the sink's transport has more to write than it likes.
+    @ivar instead: what goes out in place of the sender's Close frame.
     """
 
     opposite: Flow
@@ -69,6 +70,7 @@ class Flow:
         self.isMute = False
         self.isSilent = False
         self._isCut = False
+        self.instead: bytes | None = None
         self._isClosing = False
         self._isEnded = False
         self._isDraining = False
@@ -95,6 +97,12 @@ class Flow:
     def mute(self, last: bytes) -> bool:
         """See L{ILink.mute}."""
         raise NotImplementedError
+
+    def closeWith(self, last: bytes) -> bool:
+        """See L{ILink.closeWith}."""
+        if not self.isMute:
+            self.instead = last
+        return not self.isMute
 
     def key(self) -> bytes | None:
         """A masking key for a frame of the relay's own: towards the backend only."""
@@ -378,6 +386,8 @@ class FrameFlow(Flow):
         """Forward what may be forwarded; say what was noteworthy."""
         scanner = self._scanner
         forward, controls = scanner.feed(data)
+        if scanner.closed and self.instead is not None and self._last is None and controls:
+            self._last, self.instead = self.instead, None
         if self._own or self._ownData or self._last is not None:
             forward = self._withOwn(forward, controls)
         if forward and not self.isMute:

@@ -25,13 +25,13 @@ from wsrelay.wire.deflate import Deflater, Inflater, Parameters
 from wsrelay.wire.frames import BINARY, CLOSE, TEXT, encode, parseClose
 from wsrelay.wire.messages import Assembled, Assembler
 
-__all__ = ["MessageFlow"]
+__all__ = ["WORTH_DEFLATING", "MessageFlow", "codec"]
 
-# Deflating less than this costs more bytes than it saves.
-_WORTH_DEFLATING = 64
+WORTH_DEFLATING = 64
+"""Deflating fewer bytes than this costs more bytes than it saves."""
 
 
-def _codec(parameters: Parameters, direction: Direction) -> tuple[bool, int]:
+def codec(parameters: Parameters, direction: Direction) -> tuple[bool, int]:
     """Whether each message starts afresh, and the window bits, in this direction."""
     if direction is Direction.TO_BACKEND:
         return parameters.clientNoContextTakeover, parameters.clientMaxWindowBits
@@ -48,10 +48,10 @@ class MessageFlow(Flow):
         self._deflater: Deflater | None = None
         self._startsAfresh = False
         if lane.inflate is not None:
-            self._startsAfresh, bits = _codec(lane.inflate, self.direction)
+            self._startsAfresh, bits = codec(lane.inflate, self.direction)
             inflater = Inflater(self._startsAfresh, bits)
         if lane.deflate is not None:
-            self._deflater = Deflater(*_codec(lane.deflate, self.direction))
+            self._deflater = Deflater(*codec(lane.deflate, self.direction))
         self._isSameCoding = lane.inflate == lane.deflate
         self._isInStep = True
         self._violation: Violation | None = None
@@ -101,7 +101,8 @@ class MessageFlow(Flow):
                 self._ask(item)
         else:
             if not self.isMute:
-                self.sink.write(item.wire)
+                isReplaced = item.opcode == CLOSE and self.instead is not None
+                self.sink.write(self.instead if isReplaced else item.wire)
             if item.opcode == CLOSE:
                 # Nothing may follow it (RFC 6455 section 5.5.1).
                 self.hush()
@@ -174,7 +175,7 @@ class MessageFlow(Flow):
 
     def _write(self, message: Message) -> None:
         data, isDeflated = message.data, False
-        if self._deflater is not None and len(data) >= _WORTH_DEFLATING:
+        if self._deflater is not None and len(data) >= WORTH_DEFLATING:
             data, isDeflated = self._deflater.deflate(data), True
             self._isInStep = False
         opcode = TEXT if message.isText else BINARY

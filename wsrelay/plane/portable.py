@@ -77,6 +77,10 @@ class PortableLink:
         """The last frame of a direction, see L{ILink.mute}."""
         return self._flows[direction].mute(last)
 
+    def closeWith(self, direction: Direction, last: bytes) -> bool:
+        """Another Close than the sender's, see L{ILink.closeWith}."""
+        return self._flows[direction].closeWith(last)
+
     def finish(self, direction: Direction) -> None:
         """Half-close, see L{ILink.finish}."""
         self._flows[direction].finish()

@@ -12,9 +12,10 @@ To the rules of L{wsrelay.wire.frames} it adds these:
  11. a fragmented message whose frames, heads included, take more than twice C{maxMessage}
      and L{HEADS} bytes: 1009. It bounds what endless empty fragments may occupy, and is
      decided from the head; without C{maxMessage} there is no such bound.
- 12. text that is not UTF-8: 1007 (RFC 6455 section 8.1). Looked at when a frame is
-     complete; a fragment may end inside a character, but not with bytes that no character
-     begins with. Compressed text is looked at when the message is complete.
+ 12. text that is not UTF-8: 1007 (RFC 6455 section 8.1). Looked at as it comes, so that a
+     frame at fault need not be waited for; a fragment may end inside a character, but not
+     with bytes that no character begins with. Compressed text is looked at when the message
+     is complete.
  13. a compressed message that L{Inflater<wsrelay.wire.deflate.Inflater>} refuses: 1007 for
      a bad stream, 1009 for more than C{maxMessage} bytes.
 
@@ -23,7 +24,7 @@ It does not decide what is sent, and does not deflate.
 
 from __future__ import annotations
 
-from codecs import utf_8_decode
+from codecs import getincrementaldecoder, utf_8_decode
 from typing import TYPE_CHECKING, Final, final
 
 from attrs import define
@@ -113,6 +114,36 @@ class _Fragments:
         self.payload += payload
 
 
+class _Partial:
+    """The text of a frame that is not complete, as far as it has come: rule 12."""
+
+    __slots__ = ("_body", "_decoder", "_key", "_seen")
+
+    def __init__(self, body: int, key: bytes, rest: bytes) -> None:
+        """
+        @param body: where the payload begins in what waits.
+        @param key: the mask key, or nothing.
+        @param rest: what the fragment before it left over.
+        """
+        self._body = body
+        self._key = key
+        self._seen = 0
+        self._decoder = getincrementaldecoder("utf-8")()
+        self._decoder.decode(rest)
+
+    def check(self, waiting: bytearray) -> None:
+        """Look at what has come since the last time."""
+        piece = bytes(waiting[self._body + self._seen :])
+        if self._key:
+            turn = self._seen & 3
+            piece = mask(piece, self._key[turn:] + self._key[:turn])
+        self._seen += len(piece)
+        try:
+            self._decoder.decode(piece)
+        except UnicodeDecodeError as error:
+            raise Violation(1007, "text that is not UTF-8") from error
+
+
 class Assembler(Reader):
     """
     Reads one direction at level MESSAGES.
@@ -120,7 +151,7 @@ class Assembler(Reader):
     A frame counts once it is complete.
     """
 
-    __slots__ = ("_fragments", "_inflater", "_limit", "_maxWire", "_need", "_waiting")
+    __slots__ = ("_fragments", "_inflater", "_limit", "_maxWire", "_need", "_partial", "_waiting")
 
     def __init__(
         self,
@@ -145,6 +176,7 @@ class Assembler(Reader):
         # to look again.
         self._waiting = bytearray()
         self._need = 0
+        self._partial: _Partial | None = None
 
     @property
     def held(self) -> int:
@@ -173,12 +205,15 @@ class Assembler(Reader):
             return found
         if self._waiting:
             self._waiting += data
-            if len(self._waiting) < self._need:
-                return found
-            data = bytes(self._waiting)
-            self._waiting.clear()
+            if len(self._waiting) >= self._need:
+                data = bytes(self._waiting)
+                self._waiting.clear()
+                self._partial = None
         try:
-            self._read(data, found)
+            if not self._waiting:
+                self._read(data, found)
+            if self._partial is not None:
+                self._partial.check(self._waiting)
         except Violation as violation:
             self._stop(violation)
         if self._stopped:
@@ -200,7 +235,11 @@ class Assembler(Reader):
                     self._checkWire(body + length - at)
             after = body + length
             if after > end:
-                self._need = after - at
+                self._need = (after if body <= end else body) - at
+                if body <= end and kind != CONTROL and self._isPlainText(first):
+                    key = data[body - 4 : body] if flip else b""
+                    rest = self._fragments.rest if self._fragments is not None else b""
+                    self._partial = _Partial(body - at, key, rest)
                 break
             opcode = first & 0x0F
             # Slicing all of it is no copy.
@@ -229,6 +268,12 @@ class Assembler(Reader):
             if at + 1 == end:
                 self._need = 2
             self._waiting += data[at:]
+
+    def _isPlainText(self, first: int) -> bool:
+        """Whether a data frame that begins with C{first} carries text as it is."""
+        if self._fragments is not None:
+            return self._fragments.opcode == TEXT and not self._fragments.compressed
+        return first & (0x0F | RSV1) == TEXT
 
     def _checkWire(self, length: int) -> None:
         """Rule 11, for one more fragment of C{length} bytes, head included."""

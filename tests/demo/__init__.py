@@ -1,0 +1,3 @@
+"""
+The demo's parts, each alone; the whole of it in a browser is in tests.endtoend.test_demo.
+"""

@@ -1,0 +1,484 @@
+# -*- test-case-name: tests.plane.test_native -*-
+"""
+The native engine: sockets are served by C, in the reactor's own thread.
+
+The extension (C{_native.c}) owns one epoll instance; its descriptor is the one that the
+reactor watches for all links together. What is here takes legs away from Twisted and hands
+their descriptors over, answers what C cannot decide by itself, and runs the transports'
+C{connectionLost} at the end, so that whoever counts connections counts right.
+
+A leg that cannot be taken (a transport of an unknown kind, TLS by another OpenSSL) is
+relayed by the portable engine; the owner of the link does not notice.
+"""
+
+from __future__ import annotations
+
+import os
+import errno as errors
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from OpenSSL.SSL import Error as SSLError
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsrelay.answers import whenAnswered
+from wsrelay.errors import Violation
+from wsrelay.model import (
+    Close,
+    Counts,
+    Direction,
+    Drop,
+    Interest,
+    Message,
+    Reply,
+    Retire,
+)
+from wsrelay.plane import _native
+from wsrelay.plane.engine import ILink, IPlane, Lane, Owner
+from wsrelay.plane.legs import Leg
+from wsrelay.plane.messages import WORTH_DEFLATING, codec
+from wsrelay.plane.portable import PortablePlane
+from wsrelay.plane.verdicts import isLater, parts, replacement
+from wsrelay.wire.deflate import Deflater, Inflater
+from wsrelay.wire.frames import BINARY, TEXT, encode
+
+__all__ = ["NativeLink", "NativePlane"]
+
+_log = Logger()
+_DIRECTIONS = (Direction.TO_BACKEND, Direction.TO_CLIENT)
+_INDEX = {Direction.TO_BACKEND: 0, Direction.TO_CLIENT: 1}
+_TLS_FUNCTIONS = ("SSL_read", "SSL_write", "SSL_get_error", "SSL_shutdown", "ERR_clear_error")
+
+
+def _tlsAddresses() -> tuple[Any, list[int]] | None:
+    """
+    C{SSL_set_fd}, and the addresses of what the extension calls, of the OpenSSL that
+    pyOpenSSL uses; C{None} if this build of cryptography does not give them.
+    """
+    try:
+        from cryptography.hazmat.bindings._rust import _openssl
+
+        lib, ffi = _openssl.lib, _openssl.ffi
+        addresses = [
+            int(ffi.cast("uintptr_t", ffi.addressof(lib, name))) for name in _TLS_FUNCTIONS
+        ]
+        return (lib.SSL_set_fd, ffi), addresses
+    except Exception:
+        return None
+
+
+@implementer(IPlane, IReadDescriptor)
+class NativePlane:
+    """The engine in C."""
+
+    name = "native"
+
+    def __init__(self, reactor: Any) -> None:
+        """@param reactor: an L{IReactorFDSet} and L{IReactorTime} provider."""
+        self._reactor = reactor
+        self._portable = PortablePlane(reactor)
+        self._plane = _native.Plane(Message)
+        self._isWatched = False
+        tls = _tlsAddresses()
+        self._setFd: Any = None
+        if tls is not None:
+            self._setFd, addresses = tls
+            self._plane.useTLS(*addresses)
+        self._hasWarned = False
+        #: Called by the reactor when anything is ready.
+        self.doRead = self._plane.process
+
+    def fileno(self) -> int:
+        """The descriptor of the epoll instance."""
+        return self._plane.fileno()
+
+    def logPrefix(self) -> str:
+        """Whose turn it is."""
+        return "plane"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor forgets us; it does so at its end only."""
+        self._isWatched = False
+
+    @property
+    def openCount(self) -> int:
+        """How many links are open."""
+        return self._plane.links
+
+    def link(
+        self, client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner
+    ) -> Any:
+        """Join two legs, see L{IPlane.link}."""
+        taken = self._reach(client), self._reach(backend)
+        if taken[0] is None or taken[1] is None:
+            return self._portable.link(client, backend, lanes, owner)
+        if not self._isWatched:
+            self._isWatched = True
+            self._reactor.addReader(self)
+        return NativeLink(self._plane, self._setFd, (client, backend), taken, lanes, owner)
+
+    def _reach(self, leg: Leg) -> tuple[Any, Any] | None:
+        """The socket's own transport below a leg, and its TLS, if it can be taken."""
+        transport, tls = leg.transport, None
+        if leg.isLost:
+            return None
+        while isinstance(transport, ProtocolWrapper):
+            if isinstance(transport, TLSMemoryBIOProtocol):
+                if tls is not None or self._setFd is None:
+                    self._warn()
+                    return None
+                tls = transport
+            transport = transport.transport
+        if not isinstance(transport, FileDescriptor) or not hasattr(transport, "socket"):
+            return None
+        if transport.disconnecting or not transport.connected:
+            return None
+        if tls is not None and not _flushed(transport, tls):
+            return None
+        return transport, tls
+
+    def _warn(self) -> None:
+        if not self._hasWarned:
+            self._hasWarned = True
+            _log.warn("TLS legs stay on the portable plane: OpenSSL's functions are out of reach")
+
+
+def _flushed(transport: Any, tls: Any) -> bool:
+    """Whether all that was written to a TLS leg, encrypted by now, has left."""
+    tls._aggregator.flush()
+    tls._flushSendBIO()
+    if transport.dataBuffer or transport._tempDataBuffer:
+        transport.doWrite()
+    return not (tls._appSendBuffer or transport.dataBuffer or transport._tempDataBuffer)
+
+
+def _drained(tls: Any) -> bytes:
+    """
+    What OpenSSL has decrypted or can decrypt without reading more: after that the memory BIO
+    is empty, and bytes of a record that is not whole stand in OpenSSL's own buffer.
+    """
+    found = []
+    while True:
+        try:
+            found.append(tls._tlsConnection.recv(2**15))
+        except SSLError:
+            # WantReadError: nothing more. Anything else the extension will meet again.
+            return b"".join(found)
+
+
+class _Ear:
+    """Hears the end of a leg from Twisted."""
+
+    def __init__(self, direction: Direction, owner: Owner) -> None:
+        self._direction = direction
+        self._owner = owner
+
+    def received(self, data: bytes) -> None:
+        """Never: the transport does not read any more."""
+
+    def finished(self) -> None:
+        """The extension sees it too."""
+
+    def lost(self, reason: Failure) -> None:
+        """The transport has run its C{connectionLost}."""
+        self._owner.legLost(self._direction, reason)
+
+
+@implementer(ILink)
+class NativeLink:
+    """Two joined legs, see L{ILink}; the handler of the extension's link."""
+
+    def __init__(
+        self,
+        plane: Any,
+        setFd: Any,
+        legs: tuple[Leg, Leg],
+        taken: tuple[Any, Any],
+        lanes: Mapping[Direction, Lane],
+        owner: Owner,
+    ) -> None:
+        self._legs = legs
+        self._taken = taken
+        self._setFd = setFd
+        self._lanes = tuple(lanes[direction] for direction in _DIRECTIONS)
+        self._owner = owner
+        self._plane = plane
+        self._deflaters: list[Deflater | None] = [None, None]
+        self._link: Any = None
+        self._final: tuple[Counts, Counts] | None = None
+
+    def start(self) -> None:
+        """Take both sockets away from Twisted, and begin."""
+        detached = [self._detach(leg, *each) for leg, each in zip(self._legs, self._taken)]
+        (fd0, ssl0, early0, unsent0), (fd1, ssl1, early1, unsent1) = detached
+        self._link = self._plane.link(
+            self, fd0, fd1, ssl0, ssl1, self._describe(0), self._describe(1)
+        )
+        for index, unsent in ((1, unsent0), (0, unsent1)):
+            if unsent:
+                self._link.write(index, unsent)
+        for leg, direction in zip(self._legs, _DIRECTIONS):
+            leg.hand(_Ear(direction, self._owner))
+        self._link.start(early0, early1)
+
+    def _detach(self, leg: Leg, transport: Any, tls: Any) -> tuple[int, int, bytes, bytes]:
+        """Descriptor, SSL address, what the leg had held, what was not sent yet."""
+        transport.stopReading()
+        transport.stopWriting()
+        ssl = 0
+        early = leg.takeEarly()
+        if tls is not None:
+            early += _drained(tls)
+        unsent = bytes(transport.dataBuffer[transport.offset :]) + b"".join(
+            transport._tempDataBuffer
+        )
+        transport.dataBuffer, transport.offset = b"", 0
+        transport._tempDataBuffer, transport._tempDataLen = [], 0
+        fd = os.dup(transport.fileno())
+        if tls is not None:
+            setFd, ffi = self._setFd
+            connection = tls._tlsConnection
+            setFd(connection._ssl, fd)
+            # Its BIOs are gone with that; nobody may touch them again.
+            tls._lostTLSConnection = True
+            ssl = int(ffi.cast("uintptr_t", connection._ssl))
+        return fd, ssl, early, unsent
+
+    def _describe(self, index: int) -> tuple[Any, ...]:
+        """A lane as the extension wants it."""
+        lane = self._lanes[index]
+        inflate, afresh = None, False
+        if lane.inflate is not None:
+            afresh, bits = codec(lane.inflate, _DIRECTIONS[index])
+            inflate = partial(Inflater(afresh, bits).inflate, limit=lane.maxMessage)
+        if lane.deflate is not None:
+            self._deflaters[index] = Deflater(*codec(lane.deflate, _DIRECTIONS[index]))
+        rsv = lane.rsv
+        if lane.level is Interest.MESSAGES:
+            rsv = 0x40 if inflate is not None else 0
+        return (
+            int(lane.level),
+            lane.hook,
+            -1 if lane.maxFrame is None else lane.maxFrame,
+            -1 if lane.maxMessage is None else lane.maxMessage,
+            rsv,
+            inflate,
+            lane.inflate == lane.deflate,
+            afresh,
+            lane.deflate is not None,
+        )
+
+    # -- ILink
+
+    def counts(self) -> Mapping[Direction, Counts]:
+        """What went each way, see L{ILink.counts}."""
+        return {
+            direction: Counts(*self._link.counts(index))
+            for index, direction in enumerate(_DIRECTIONS)
+        }
+
+    def idleFor(self) -> float:
+        """Seconds without a byte, see L{ILink.idleFor}."""
+        return float(self._link.idleFor())
+
+    def inject(self, direction: Direction, frame: bytes) -> None:
+        """A frame of the relay's own, see L{ILink.inject}."""
+        self._link.inject(_INDEX[direction], frame, False)
+
+    def send(self, direction: Direction, message: Message) -> None:
+        """A message of the relay's own, see L{ILink.send}."""
+        self._sendOn(_INDEX[direction], message)
+
+    def mute(self, direction: Direction, last: bytes = b"") -> bool:
+        """The last frame of a direction, see L{ILink.mute}."""
+        return bool(self._link.mute(_INDEX[direction], last))
+
+    def closeWith(self, direction: Direction, last: bytes) -> bool:
+        """Another Close than the sender's, see L{ILink.closeWith}."""
+        return bool(self._link.closeWith(_INDEX[direction], last))
+
+    def finish(self, direction: Direction) -> None:
+        """Half-close, see L{ILink.finish}."""
+        self._link.finish(_INDEX[direction])
+
+    def close(self) -> None:
+        """Close both legs, see L{ILink.close}."""
+        self._link.close()
+
+    def abort(self) -> None:
+        """Abort both legs, see L{ILink.abort}."""
+        self._link.abort()
+
+    # -- what the extension tells
+
+    def lost(self, index: int, error: int) -> None:
+        """A descriptor was closed: let the transport run its end, and with it the leg."""
+        leg, (transport, _) = self._legs[index], self._taken[index]
+        transport.connectionLost(_failure(error))
+        if not leg.isLost:
+            leg.connectionLost(_failure(error))
+
+    def ended(self, index: int) -> None:
+        """The end of a stream; a stream filter may have a last word."""
+        lane = self._lanes[index]
+        if lane.level is Interest.BYTES and lane.hook is not None:
+            self._askLast(index, lane.hook)
+        else:
+            self._owner.streamEnded(_DIRECTIONS[index])
+
+    def violated(self, index: int, code: int, detail: str) -> None:
+        """A sender broke the rules."""
+        self._owner.violated(_DIRECTIONS[index], Violation(code, detail))
+
+    def closeReceived(self, index: int, code: int | None, reason: str) -> None:
+        """A Close frame came."""
+        self._owner.closeReceived(_DIRECTIONS[index], code, reason)
+
+    def failed(self, index: int, error: BaseException) -> None:
+        """A hook raised."""
+        self._failed(index, Failure(error))
+
+    def decide(
+        self, index: int, message: Message, verdict: Any, wire: bytes, compressed: bool
+    ) -> None:
+        """A message hook answered something that C does not handle by itself."""
+        if isLater(verdict):
+            self._wait(
+                index, verdict, lambda value: self._apply(index, message, value, wire, compressed)
+            )
+        else:
+            self._apply(index, message, verdict, wire, compressed)
+
+    def decideChunk(self, index: int, chunk: bytes, verdict: Any) -> None:
+        """A stream hook answered something that C does not handle by itself."""
+        if isLater(verdict):
+            self._wait(index, verdict, lambda value: self._applyChunk(index, chunk, value))
+        else:
+            self._applyChunk(index, chunk, verdict)
+
+    # -- verdicts
+
+    def _wait(self, index: int, verdict: Any, apply: Any) -> None:
+        """Hold one direction still until the answer is there."""
+        link = self._link
+        link.hold(index)
+
+        def answered(value: Any) -> None:
+            apply(value)
+            link.release(index)
+
+        def failed(failure: Failure) -> None:
+            self._failed(index, failure)
+            link.release(index)
+
+        whenAnswered(verdict, answered, failed)
+
+    def _failed(self, index: int, failure: Failure) -> None:
+        if self._lanes[index].level is Interest.BYTES:
+            self._link.silence(index)
+        self._owner.hookFailed(_DIRECTIONS[index], failure)
+        if not self._link.isMute(index):
+            self._link.silence(index)
+
+    def _apply(
+        self, index: int, message: Message, verdict: Any, wire: bytes, compressed: bool
+    ) -> None:
+        link = self._link
+        if link.isMute(index):
+            return
+        try:
+            todo = parts(verdict, message)
+            for part in todo:
+                if isinstance(part, Message) and part is not message and part.isText:
+                    part.text  # noqa: B018  # text must be UTF-8 (RFC 6455 section 5.6)
+        except Exception:
+            self._failed(index, Failure())
+            return
+        if compressed and not any(part is message for part in todo):
+            link.outOfStep(index)
+        for part in todo:
+            if part is message:
+                if not compressed or link.mayForward(index):
+                    link.write(index, wire)
+                else:
+                    self._write(index, message)
+            elif isinstance(part, Message):
+                self._write(index, part)
+            elif isinstance(part, Reply):
+                self._sendOn(1 - index, replacement(part.data, Message(b"")))
+            elif isinstance(part, Close):
+                self._owner.hookAsked(_DIRECTIONS[index], part)
+                if not link.isMute(index):
+                    link.silence(index)
+                return
+
+    def _write(self, index: int, message: Message) -> None:
+        deflater, data, isDeflated = self._deflaters[index], message.data, False
+        if deflater is not None and len(data) >= WORTH_DEFLATING:
+            data, isDeflated = deflater.deflate(data), True
+            self._link.outOfStep(index)
+        self._link.write(index, _frame(index, message.isText, data, isDeflated))
+
+    def _sendOn(self, index: int, message: Message) -> None:
+        self._link.inject(index, _frame(index, message.isText, message.data, False), True)
+
+    def _applyChunk(self, index: int, chunk: bytes, verdict: Any) -> None:
+        link = self._link
+        if link.isMute(index) or isinstance(verdict, Drop):
+            return
+        if verdict is None:
+            link.write(index, chunk)
+        elif isinstance(verdict, bytes):
+            link.write(index, verdict)
+        elif isinstance(verdict, Retire):
+            self._lanes[index].hook = None
+            link.retire(index)
+            link.write(index, verdict.data)
+        elif isinstance(verdict, Close):
+            link.silence(index)
+            self._owner.hookAsked(_DIRECTIONS[index], verdict)
+        else:
+            wrong = TypeError(
+                "a stream hook returns None, bytes, Drop(), Retire() or Close(), "
+                f"not {verdict!r:.100}"
+            )
+            self._failed(index, Failure(wrong))
+
+    def _askLast(self, index: int, hook: Any) -> None:
+        def apply(value: Any) -> None:
+            self._applyChunk(index, b"", value)
+            self._owner.streamEnded(_DIRECTIONS[index])
+
+        if self._link.isMute(index):
+            self._owner.streamEnded(_DIRECTIONS[index])
+            return
+        try:
+            verdict = hook(b"")
+        except Exception:
+            self._failed(index, Failure())
+            return
+        if isLater(verdict):
+            self._wait(index, verdict, apply)
+        else:
+            apply(verdict)
+
+
+def _frame(index: int, isText: bool, data: bytes, isDeflated: bool) -> bytes:
+    key = os.urandom(4) if index == 0 else None
+    return encode(TEXT if isText else BINARY, data, key, rsv1=isDeflated)
+
+
+def _failure(error: int) -> Failure:
+    if error == 0:
+        return Failure(ConnectionDone())
+    if error == errors.ECONNABORTED:
+        return Failure(ConnectionAborted())
+    return Failure(ConnectionLost(os.strerror(error)))
