@@ -37,7 +37,10 @@ class Peer(Protocol):
     One end of a connection.
 
     @ivar data: what came so far.
+    @ivar made: fires when the connection is there.
+    @ivar own: its own port, as long as it lasts and after.
     @ivar finished: fires when the other side sends no more.
+    @ivar over: fires when the other side sends no more, or the connection is gone.
     @ivar lost: fires when the connection is gone.
     @ivar reason: why it is.
     """
@@ -46,10 +49,18 @@ class Peer(Protocol):
 
     def __init__(self) -> None:
         self.data = b""
+        self.own = 0
+        self.made: Deferred[None] = Deferred()
+        self.over: Deferred[None] = Deferred()
         self.finished: Deferred[None] = Deferred()
         self.lost: Deferred[None] = Deferred()
         self.reason: Failure | None = None
         self._waiting: list[tuple[Callable[[bytes], bool], Deferred[bytes]]] = []
+
+    def connectionMade(self) -> None:
+        """It is there."""
+        self.own = getattr(self.transport.getHost(), "port", 0)
+        self.made.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         """Remember it."""
@@ -76,6 +87,11 @@ class Peer(Protocol):
     def readConnectionLost(self) -> None:
         """The other side sends no more."""
         self.finished.callback(None)
+        self._end()
+
+    def _end(self) -> None:
+        if not self.over.called:
+            self.over.callback(None)
 
     def writeConnectionLost(self) -> None:
         """Our own end of the stream is out."""
@@ -84,6 +100,7 @@ class Peer(Protocol):
         """It is gone."""
         self.reason = reason
         self.lost.callback(None)
+        self._end()
 
     def send(self, data: bytes) -> None:
         """Send."""
@@ -109,7 +126,7 @@ class Server(Factory):
         """One more."""
         self.count += 1
         peer = self._make()
-        self.peers.put(peer)
+        peer.made.addCallback(lambda _: self.peers.put(peer))
         return peer
 
 
@@ -172,6 +189,16 @@ class Loopback(TestCase):
             peer.transport.abortConnection()
             return peer.lost
         return None
+
+    async def turns(self) -> None:
+        """Let everything happen that can happen by now: a connection of our own goes by."""
+        server = Server()
+        client = await self.dial(await self.listen(server))
+        client.send(b"?")
+        peer = await server.peers.get()
+        await peer.whenGot(b"?")
+        await self.hangUp(client)
+        await peer.lost
 
     def refusing(self) -> int:
         """A port that nobody listens on."""

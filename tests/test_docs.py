@@ -1,14 +1,8 @@
 # -*- test-case-name: tests.test_docs -*-
 """
 What the manual says is so: its commands are run, its configurations are loaded, its generated
-pages are those that the source makes, and its links lead somewhere.
-
-A fenced block of Markdown is told what it is by a comment in front of it, which no reader of
-the page sees: C{<!-- run -->} (commands, run to their end; with a number, that exit status),
-C{<!-- start: NAME PORT -->} and C{<!-- stop: NAME -->} (a program in a terminal of its own),
-C{<!-- prints -->} (what the last run printed), C{<!-- logs: NAME -->} (what a program printed so
-far), C{<!-- file: NAME -->} (a file of this content) and C{<!-- builds -->} (a configuration
-whose plugins can be made). In expected output an ellipsis stands for anything.
+pages are those that the source makes, and its links lead somewhere. How a page tells what is to be
+done with its blocks stands in L{tests.manual}.
 """
 
 from __future__ import annotations
@@ -16,95 +10,62 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib.util
-import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from attrs import evolve, frozen
+from attrs import evolve
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.endtoend.servers import websocketsEcho
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, freePort, waitForPort
+from tests.manual import DOCS, PAGES, VERBS, Terminal, anchorsOf, blocksOf
 from wsrelay.config.build import build
 from wsrelay.config.load import loads
 from wsrelay.l4.hub import Hub
-from wsrelay.model import Address, Forward, Headers, Inbound, Phase, Refuse, Request, Respond
-
-DOCS = ROOT / "docs"
-PAGES = [
-    *sorted(DOCS.rglob("*.md")),
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
-]
-
-#: What a published checkout consists of, without which no command of the tutorial runs.
-CHECKOUT = ("wsrelay", "twisted", "examples", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-
-
-@frozen
-class Block:
-    """
-    A fenced block of a page, or a comment that needs none.
-
-    @ivar directive: what the comment in front of it says; empty if there is none.
-    @ivar language: behind the opening fence.
-    """
-
-    page: str
-    line: int
-    directive: str
-    language: str
-    text: str
-
-    @property
-    def verb(self) -> str:
-        """The first word of the directive."""
-        return self.directive.partition(":")[0]
-
-    @property
-    def argument(self) -> str:
-        """The rest of it."""
-        return self.directive.partition(":")[2].strip()
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-_BLOCK = re.compile(
-    r"(?:^<!-- (?P<directive>[a-z].*?) -->\n+)?^```(?P<language>\w*)\n(?P<text>.*?)^```$"
-    r"|^<!-- (?P<alone>stop: \w+) -->$",
-    re.DOTALL | re.MULTILINE,
+from wsrelay.model import (
+    Address,
+    Closed,
+    CloseReason,
+    Forward,
+    Headers,
+    Inbound,
+    Kind,
+    Party,
+    Phase,
+    Refuse,
+    Request,
+    Respond,
 )
 
+#: What a published checkout consists of, as far as the tutorial needs it.
+CHECKOUT = (
+    "wsrelay",
+    "twisted",
+    "examples",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
-def blocksOf(page: Path) -> list[Block]:
-    """The blocks of one page, in order."""
-    text = page.read_text("utf-8")
-    name = page.relative_to(ROOT).as_posix()
-    return [
-        Block(
-            name,
-            text.count("\n", 0, match.start()) + 1,
-            match["alone"] or match["directive"] or "",
-            match["language"] or "",
-            match["text"] or "",
-        )
-        for match in _BLOCK.finditer(text)
-    ]
-
+#: Configurations that are shown for what is wrong with them.
+WRONG = (
+    ("docs/howto/run.md", "relay.toml"),
+    ("docs/explanation/layer-4-or-layer-7.md", "wrong.toml"),
+)
 
 BLOCKS = [block for page in PAGES for block in blocksOf(page)]
 
@@ -117,17 +78,6 @@ def generator() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def anchorsOf(page: Path) -> set[str]:
-    """The fragments that lead somewhere on a page, as GitHub makes them of headings."""
-    text = page.read_text("utf-8")
-    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
-    headings = re.findall(r"^#+ +(.*?) *$", prose, re.MULTILINE)
-    words = (re.sub(r"<[^>]*>|[^\w\- ]", "", heading) for heading in headings)
-    return {each.strip().lower().replace(" ", "-") for each in words} | set(
-        re.findall(r'<a id="([^"]+)">', text)
-    )
 
 
 class GeneratedTests(SynchronousTestCase):
@@ -199,16 +149,27 @@ class PageTests(SynchronousTestCase):
             if page.name != "index.md":
                 self.assertIn(f"({page.relative_to(DOCS).as_posix()})", text)
 
+    def test_house(self) -> None:
+        """The design shows every room of the house, and none that is not there."""
+        text = (DOCS / "explanation" / "design.md").read_text("utf-8")
+        shown = text.partition("wsrelay/\n")[2].partition("twisted/plugins/")[0]
+        rooms = {
+            path.name + ("/" if path.is_dir() else "")
+            for path in (ROOT / "wsrelay").iterdir()
+            if path.suffix == ".py" or (path / "__init__.py").exists()
+        }
+        self.assertEqual(set(re.findall(r"^  (\S+) ", shown, re.MULTILINE)), rooms)
+
     def test_configurations(self) -> None:
         """Every configuration that is shown whole is a right one."""
         shown = [block for block in BLOCKS if block.language == "toml"]
         self.assertGreater(len(shown), 20)
         for block in shown:
-            isWhole = "[listener." in block.text
-            if isWhole and block.directive != "file: relay.toml":
-                self.assertTrue(loads(block.text).listener, str(block))
-            elif not isWhole:
+            if "[listener." not in block.text:
+                # Only the cards of the reference show less than a file.
                 self.assertEqual(block.page, "docs/reference/configuration.md", str(block))
+            elif (block.page, block.argument) not in WRONG:
+                self.assertTrue(loads(block.text).listener, str(block))
 
     def test_python(self) -> None:
         """Every piece of Python that is shown is Python."""
@@ -216,12 +177,11 @@ class PageTests(SynchronousTestCase):
             if block.language == "python":
                 ast.parse(block.text, str(block))
 
-    def test_nothingOfThisMachine(self) -> None:
-        """Blocks have a language or say what they are, so that none escapes these tests."""
-        known = {"run", "start", "stop", "prints", "logs", "file", "builds", "example"}
+    def test_verbs(self) -> None:
+        """A block that says what it is says something known, so that none escapes its test."""
         for block in BLOCKS:
-            if block.directive:
-                self.assertIn(block.verb, known | {"activation"}, str(block))
+            if block.verb:
+                self.assertIn(block.verb, VERBS, str(block))
 
     def test_jsonFields(self) -> None:
         """The fields of a JSON log line are those that the access log writes."""
@@ -230,15 +190,15 @@ class PageTests(SynchronousTestCase):
         text = (DOCS / "howto" / "run.md").read_text("utf-8")
         table = text.partition("<!-- fields -->")[2].partition("\n## ")[0]
         told = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))
-        self.assertEqual(sorted(told), sorted(_fields(_closed())))
+        written = {key for kind in Kind for key in _fields(closed(kind))}
+        self.assertEqual(sorted(told), sorted(written))
 
 
-def _closed() -> Any:
-    from wsrelay.model import Closed, CloseReason, Kind, Party
-
-    inbound = Inbound("1", "public", Address("192.0.2.1", 1), Address("192.0.2.2", 2))
-    reason = CloseReason(Party.CLIENT, Phase.RELAY, "gone")
-    return Closed("1", 0.0, Kind.SESSION, inbound, reason)
+def closed(kind: Kind) -> Closed:
+    """An end of something that had everything an end can have."""
+    address = Address("192.0.2.1", 1)
+    inbound = Inbound("1", "public", address, address, serverName="example.org")
+    return Closed("1", 0.0, kind, inbound, CloseReason(Party.CLIENT, Phase.RELAY, "gone"))
 
 
 class BuildTests(SynchronousTestCase):
@@ -317,83 +277,198 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual({each.name for each in moved}, {"a"})
 
 
-class Terminal:
-    """
-    A folder in which the blocks of one page are done, one after the other.
-
-    @ivar ports: what stands for a port of the page.
-    """
-
-    def __init__(self, test: EndToEnd, folder: Path, environment: dict[str, str]) -> None:
-        self._test = test
-        self._start = folder
-        self._environment = environment
-        self._programs: dict[str, Program] = {}
-        self._state = folder / ".state"
-        self._state.write_text(f"cd '{folder}'\n")
-        self._printed = ""
-        self.ports: dict[str, int] = {}
-
-    def do(self, block: Block) -> None:
-        """Do what one block asks for."""
-        getattr(self, f"_{block.verb or 'nothing'}")(block, self._translated(block.text))
-
-    def _translated(self, text: str) -> str:
-        for port, free in self.ports.items():
-            text = text.replace(port, str(free))
-        return text
-
-    def _script(self, commands: str) -> list[str]:
-        return ["bash", "-c", f"set -e\n. '{self._state}'\n{commands}"]
-
-    def _run(self, block: Block, text: str) -> None:
-        keep = f"{{ echo \"cd '$PWD'\"; export -p; }} > '{self._state}'"
-        program = self._test.start(
-            *self._script(f"{text}\n{keep}"), environment=self._environment
-        )
-        status = program.wait(120.0)
-        self._printed = program.output()
-        self._test.assertEqual(status, int(block.argument or 0), f"{block}\n{self._printed}")
-
-    def _start_(self, block: Block, text: str) -> None:
-        name, port = block.argument.split()
-        free = self.ports.setdefault(port, freePort())
-        script = self._script(f"exec {self._translated(text)}")
-        program = self._test.start(*script, environment=self._environment)
-        self._programs[name] = program
-        waitForPort(free, alive=lambda: program.running)
-
-    def _stop(self, block: Block, text: str) -> None:
-        self._programs[block.argument].stop()
-
-    def _file(self, block: Block, text: str) -> None:
-        place = self._state.read_text()
-        folder = Path(re.findall(r"^cd '(.*)'$", place, re.MULTILINE)[0])
-        (folder / block.argument).parent.mkdir(parents=True, exist_ok=True)
-        (folder / block.argument).write_text(text, "utf-8")
-
-    def _prints(self, block: Block, text: str) -> None:
-        self._test.assertRegex(self._printed, rf"\A{_pattern(text)}\Z", str(block))
-
-    def _logs(self, block: Block, text: str) -> None:
-        program, wanted = self._programs[block.argument], re.compile(_pattern(text.strip()))
-        end = time.monotonic() + 20.0
-        while not wanted.search(program.output()) and time.monotonic() < end:
-            time.sleep(0.05)
-        self._test.assertRegex(program.output(), wanted, str(block))
-
-    def _nothing(self, block: Block, text: str) -> None:
-        """A block that is only looked at."""
-
-    _example = _builds = _activation = _nothing
-
-
-setattr(Terminal, "_start", Terminal._start_)
-
-
-def _pattern(text: str) -> str:
-    return re.escape(text).replace("…", "[^ ]*?" if " …" in text else ".*?")
+def borrowed() -> str:
+    """Where the libraries are that this interpreter uses."""
+    return sysconfig.get_path("purelib")
 
 
 class CommandTests(EndToEnd):
     """The commands of the manual, run as they stand there."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.commands = self.folder / ".bin"
+        self.commands.mkdir()
+        self.command("python", '"$@"')
+        self.command("twistd", '-c "from twisted.scripts.twistd import run; run()" "$@"')
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+        self.environment = {
+            "PATH": f"{self.commands}:{os.environ['PATH']}",
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def command(self, name: str, arguments: str) -> None:
+        """Make a command of this interpreter, found first."""
+        path = self.commands / name
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}\n')
+        path.chmod(0o755)
+
+    def test_tutorial(self) -> None:
+        """From a fresh checkout to an own plugin, each command as it stands there."""
+        page = DOCS / "tutorial" / "first-plugin.md"
+        blocks = blocksOf(page)
+        self.assertEqual([str(block) for block in blocks if not block.verb], [])
+        self.checkout()
+        (self.commands / "twistd").unlink()
+        # Nothing is downloaded: what is needed is borrowed, see L{lend}.
+        del self.environment["PYTHONPATH"]
+        self.environment |= {
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        }
+        for block in Terminal(self, self.folder, self.environment, page).each():
+            if block.verb == "run" and "venv" in block.text:
+                (self.commands / "python").unlink()
+                self.lend(self.folder / "env")
+
+    def checkout(self) -> None:
+        """Copy what makes wsrelay, so that installing it leaves nothing in the checkout."""
+        place = self.folder / "wsrelay"
+        place.mkdir()
+        forget = shutil.ignore_patterns("__pycache__", "dropin.cache", "*.so")
+        for name in CHECKOUT:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, place / name, ignore=forget)
+            elif (ROOT / name).exists():
+                shutil.copy(ROOT / name, place)
+
+    def lend(self, environment: Path) -> None:
+        """Let a new environment use the libraries of this interpreter, and twistd."""
+        (packages,) = environment.glob("lib/python*/site-packages")
+        (packages / "borrowed.pth").write_text(f"{borrowed()}\n")
+        twistd = environment / "bin" / "twistd"
+        python = environment / "bin" / "python"
+        twistd.write_text(f"#!{python}\nfrom twisted.scripts.twistd import run\nrun()\n")
+        twistd.chmod(0o755)
+
+    def test_shipAPlugin(self) -> None:
+        """A plugin laid out as the page says is found, and can be configured."""
+        page = DOCS / "howto" / "ship-a-plugin.md"
+        terminal = Terminal(self, self.folder, self.environment, page)
+        for block in terminal.each():
+            if block.verb == "builds":
+                (self.folder / "relay.toml").write_text(block.text)
+        terminal.run(f"PYTHONPATH=.:{ROOT} twistd wsrelay --config relay.toml --check")
+
+    def test_run(self) -> None:
+        """The wrong file of the page has the problems that the page shows."""
+        page = DOCS / "howto" / "run.md"
+        self.assertTrue(list(Terminal(self, self.folder, self.environment, page).each()))
+
+    def test_layers(self) -> None:
+        """A client at layer 4 and one at layer 7 see what the page says."""
+        page = DOCS / "explanation" / "layer-4-or-layer-7.md"
+        (self.folder / "wsrelay").symlink_to(ROOT)
+        self.assertTrue(list(Terminal(self, self.folder, self.environment, page).each()))
+
+    def test_activation(self) -> None:
+        """With the endpoint of the page, a socket that somebody else opened is listened on."""
+        (block,) = [each for each in BLOCKS if each.verb == "activation"]
+        try:
+            listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        except OSError as error:
+            raise SkipTest(f"no IPv6 here: {error}") from error
+        self.addCleanup(listening.close)
+        port = listening.getsockname()[1]
+        (self.folder / "relay.toml").write_text(block.text.replace('pool = "chat"', ""))
+        with (self.folder / "relay.toml").open("a") as file:
+            file.write("\n[[route]]\nrespond = {status = 200}\n")
+        # As systemd does it: descriptor 3, and the process that it is meant for.
+        script = (
+            f"exec 3<&{listening.fileno()}; export LISTEN_PID=$$ LISTEN_FDS=1 "
+            "LISTEN_FDNAMES=public; exec "
+            f"'{sys.executable}' -c 'from twisted.scripts.twistd import run; run()' "
+            "-n --pidfile= wsrelay --config relay.toml"
+        )
+        log = (self.folder / "log").open("wb")
+        self.addCleanup(log.close)
+        process = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            pass_fds=[listening.fileno()],
+            stdout=log,
+            stderr=log,
+        )
+        self.addCleanup(process.wait, 10)
+        self.addCleanup(process.terminate)
+        # The socket is there already, so the request waits until the relay is.
+        with urlopen(f"http://[::1]:{port}/", timeout=30) as response:
+            self.assertEqual(response.status, 200)
+
+    def test_jsonLog(self) -> None:
+        """With a JSON log each line is one object, and has the fields of the page."""
+
+        async def talk() -> list[Any]:
+            async with websocketsEcho() as backend:
+                relay = self.relayWith("--to", f"ws://127.0.0.1:{backend}", "--log-format", "json")
+                async with connect(f"{relay.url}/path?token=1", proxy=None) as client:
+                    await client.send("one")
+                    await client.recv()
+                while '"kind"' not in relay.output():
+                    await asyncio.sleep(0.05)
+                relay.stop()
+                return [json.loads(line) for line in relay.output().splitlines()]
+
+        (line,) = [line for line in self.go(talk()) if "kind" in line]
+        self.assertEqual(
+            [line[key] for key in ("kind", "target", "clientSaw", "party", "messagesToBackend")],
+            ["session", "/path", 1000, "client", 1],
+        )
+
+    def test_stop(self) -> None:
+        """On SIGTERM every WebSocket is told 1001 on both sides, and the relay ends
+        as if by the signal itself."""
+
+        async def talk() -> None:
+            async with websocketsEcho() as backend:
+                relay = self.relayWith("--to", f"ws://127.0.0.1:{backend}")
+                async with connect(relay.url, proxy=None) as client:
+                    await client.send("one")
+                    await client.recv()
+                    relay.terminate()
+                    with self.assertRaises(ConnectionClosed) as caught:
+                        await client.recv()
+                    self.assertEqual(caught.exception.rcvd and caught.exception.rcvd.code, 1001)
+                self.assertEqual(await asyncio.to_thread(relay.wait), -signal.SIGTERM)
+                self.assertIn("client saw 1001, backend saw 1001", relay.output())
+
+        self.go(talk())
+
+    def test_embed(self) -> None:
+        """The site of the page serves its own page, and relays below one path."""
+
+        async def talk() -> None:
+            page = DOCS / "howto" / "embed-in-a-twisted-site.md"
+            files = {block.argument: block.text for block in blocksOf(page) if block.verb}
+            port = freePort()
+            async with websocketsEcho() as backend:
+                text = files["site.py"].replace("8080", str(port)).replace("9000", str(backend))
+                (self.folder / "embedding.py").write_text(text)
+                site = self.start(
+                    sys.executable,
+                    "embedding.py",
+                    directory=self.folder,
+                    environment=self.environment,
+                )
+                await asyncio.to_thread(waitForPort, port, alive=lambda: site.running)
+                async with connect(f"ws://127.0.0.1:{port}/ws/x", proxy=None) as client:
+                    await client.send("one")
+                    self.assertEqual(await client.recv(), "one")
+                with urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
+                    self.assertEqual(response.read(), b"The old site.\n")
+            (self.folder / "filtered.py").write_text(files["filtered.py"])
+            made = self.start(
+                sys.executable,
+                "-c",
+                "import filtered; filtered.relay.render",
+                directory=self.folder,
+                environment=self.environment,
+            )
+            self.assertEqual(made.wait(), 0, made.output())
+
+        self.go(talk())

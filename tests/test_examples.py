@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -28,7 +28,7 @@ from examples import guard, redact, tenants
 from tests.endtoend.servers import aiohttpServer, tcpEcho, websocketsEcho
 from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
 from wsrelay.config.load import loads
-from wsrelay.model import Direction, Message
+from wsrelay.testing import Conversation, checkMessageFilter
 
 EXAMPLES = ROOT / "examples"
 CONFIGURED = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
@@ -449,6 +449,10 @@ class RedactTests(SynchronousTestCase):
     def test_longestFirst(self) -> None:
         """Of several words that begin alike the longest is blackened."""
         options = redact.RedactOptions(words=["pass", "password"], mark="#")
-        hook: Any = redact.RedactFilter(options).attach(cast(Any, None), Direction.TO_CLIENT)
-        self.assertEqual(hook(Message(b"password pass", True)), "######## ####")
-        self.assertEqual(hook(Message(b"no word", True)), None)
+        talk = Conversation(redact.RedactFilter(options))
+        talk.fromBackend("password pass", "no word")
+        self.assertEqual(talk.atClient, ["######## ####", "no word"])
+
+    def test_everyRule(self) -> None:
+        """It keeps to what every message filter must keep to."""
+        checkMessageFilter(redact.RedactFilter(redact.RedactOptions(words=["secret"])))

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet import reactor
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -98,9 +98,7 @@ class VerifiedTests(Handshake):
 
     async def test_noName(self) -> None:
         """A certificate whose only name is a common name is for nobody (RFC 9525)."""
-        said = await self.complaint(
-            theAuthority().issue(), "test", BackendTLS(self.authority())
-        )
+        said = await self.complaint(theAuthority().issue(), "test", BackendTLS(self.authority()))
         self.assertEqual(said, "its certificate is for no name at all, not for test")
 
     async def test_untrusted(self) -> None:

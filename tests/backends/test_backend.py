@@ -197,8 +197,7 @@ class DialTests(Dial):
             self.assertNoResult(dial)
             self.assertEqual(backend.active, 1)
             clock.advance(0.2)
-            late = self.failureResultOf(dial, TimeoutError)
-            self.assertEqual(late.getErrorMessage(), "not connected within 3 s")
+            self.failureResultOf(dial, TimeoutError)
             self.assertEqual(backend.active, 0)
             self.assertEqual(clock.getDelayedCalls(), [])
 

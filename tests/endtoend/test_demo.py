@@ -177,6 +177,7 @@ class DemoTests(EndToEnd):
         self.assertEqual(again, "←" + binary[1:])
         self.assertEqual(await page.field(7, "end"), "Close code 4001, at both ends.")
         self.assertEqual(await page.field(7, "codes"), "The client began.")
+        self.assertEqual(await page.field(7, "count"), "4")
 
     def test_sideBySide(self) -> None:
         """

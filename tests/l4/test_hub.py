@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -71,3 +72,52 @@ class HubTests(SynchronousTestCase):
         self.assertEqual(left, ["a", "b"])
         self.assertEqual(hub.openCount, 1)
         hub.closed("never-opened")
+
+    def test_leavingTogether(self) -> None:
+        """What has ended because something else did is not asked any more."""
+        hub = Hub(Clock())
+        left: list[str] = []
+        hub.opened("a", lambda: (left.append("a"), hub.closed("b")))
+        hub.opened("b", lambda: left.append("b"))
+        hub.leaveAll()
+        self.assertEqual(left, ["a"])
+
+    def test_leavingFails(self) -> None:
+        """What fails to end does not keep the rest from being asked."""
+
+        def fail() -> None:
+            raise RuntimeError("I stay")
+
+        hub = Hub(Clock())
+        left: list[str] = []
+        hub.opened("a", fail)
+        hub.opened("b", lambda: left.append("b"))
+        hub.leaveAll()
+        self.assertEqual(left, ["b"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_cutAll(self) -> None:
+        """What is still open can be cut, where it said how."""
+        hub = Hub(Clock())
+        cut: list[str] = []
+        hub.opened("a", lambda: None, lambda: cut.append("a"))
+        hub.opened("b", lambda: None)
+        hub.opened("c", lambda: None, lambda: cut.append("c"))
+        hub.closed("c")
+        hub.cutAll()
+        self.assertEqual(cut, ["a"])
+
+    def test_whenNoneOpen(self) -> None:
+        """It can be waited for that nothing is open; everybody who waits is told."""
+        hub = Hub(Clock())
+        self.successResultOf(hub.whenNoneOpen())
+        hub.opened("a", lambda: None)
+        hub.opened("b", lambda: None)
+        first, second, third = (hub.whenNoneOpen() for _ in range(3))
+        third.cancel()
+        self.failureResultOf(third, CancelledError)
+        hub.closed("a")
+        self.assertNoResult(first)
+        hub.closed("b")
+        self.successResultOf(first)
+        self.successResultOf(second)

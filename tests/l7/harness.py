@@ -49,6 +49,9 @@ __all__ = [
     "Policy",
     "RelayTestCase",
     "answer",
+    "bytesOf",
+    "settled",
+    "turns",
 ]
 
 reactor: Any = _reactor
@@ -99,6 +102,24 @@ def PAGE(status: str, *fields: bytes) -> bytes:
         *fields,
     ]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def settled(peer: Peer) -> int:
+    """
+    Wait until nothing more leaves a peer.
+
+    @return: how many bytes it could not send.
+    """
+    before, now = -1, 0
+    while now != before:
+        await turns(50)
+        before, now = now, _unsent(peer)
+    return now
+
+
+def _unsent(peer: Peer) -> int:
+    transport = peer.transport
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
 
 
 async def turns(count: int = 20) -> None:
@@ -210,6 +231,15 @@ class Peer(Protocol):
         del self.heard[:end]
         return head
 
+    async def through(self, tail: bytes) -> bytes:
+        """Everything up to C{tail}, which is all that has come then."""
+        await self.when(lambda: self.heard.endswith(tail) or self.isEnded)
+        heard = bytes(self.heard)
+        if not heard.endswith(tail):
+            raise AssertionError(f"{self._name} heard {heard!r:.2000}, not ending with {tail!r}")
+        self.heard.clear()
+        return heard
+
     async def hearEnd(self, wanted: bytes = b"") -> None:
         """Exactly these bytes come, and then a clean end (FIN)."""
         await self.hear(wanted)
@@ -290,6 +320,14 @@ class Client(Peer):
 class Server(Peer):
     """A backend's end of one connection."""
 
+    def __init__(self, servers: Servers) -> None:
+        super().__init__(f"backend {len(servers.all) + 1}")
+        self._servers = servers
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._servers.made(self)
+
     def sayFrame(self, opcode: int, payload: bytes = b"", **options: Any) -> None:
         """Send one frame."""
         self.say(encode(opcode, payload, **options))
@@ -310,13 +348,15 @@ class Servers(Factory):
         self._waits: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: Any) -> Server:
-        server = Server(f"backend {len(self.all) + 1}")
+        return Server(self)
+
+    def made(self, server: Server) -> None:
+        """A connection is there."""
         self.came.append(server)
         self.all.append(server)
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.callback(None)
-        return server
 
     async def next(self) -> Server:
         """The next connection."""
@@ -378,6 +418,7 @@ class RelayTestCase(TestCase):
         self._legs: list[Any] = []
         self._ports: list[Any] = []
         self._backends: list[Backend] = []
+        self.listener: Any = None
 
     async def start(
         self,
@@ -388,6 +429,8 @@ class RelayTestCase(TestCase):
         policies: Sequence[Any] = (),
         tls: Any = None,
         backendTLS: Any = None,
+        pool: Any = None,
+        scheme: str = "http",
     ) -> None:
         """
         Run the relay.
@@ -396,15 +439,17 @@ class RelayTestCase(TestCase):
         @param filters: request and message filters of the route, in order.
         @param tls: C{CertificateOptions} of the listener.
         @param backendTLS: C{CertificateOptions} of the backend.
+        @param scheme: of the backend's URL.
+        @param pool: another pool than that of the one backend.
         """
         filters = filters or {}
         self.relay = Hub(self.clock, [self])
         port = await self._listen(self.servers, backendTLS)
-        scheme = "https" if backendTLS else "http"
         destination = Destination.parse(f"{scheme}://127.0.0.1:{port}")
         backend = Backend(destination, reactor, BackendTLS(verify=False))
         self._backends.append(backend)
-        plans = Plans({"pool": Pool("pool", [backend], RoundRobin())}, filters)
+        pool = pool or Pool("pool", [backend], RoundRobin())
+        plans = Plans({"pool": pool}, filters)
         self.forward = Forward("pool", tuple(filters), "route", settings)
         chosen = self.forward if decision is None else decision
         self.listener = Listener(
@@ -414,7 +459,7 @@ class RelayTestCase(TestCase):
             [*policies, ("policy", Policy(chosen))],
             self.relay,
             plans,
-            PortablePlane(self.clock),
+            self.makePlane(),
             listener,
         )
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -423,6 +468,10 @@ class RelayTestCase(TestCase):
         self.listener._endpoints = (_Recording(endpoint, self._legs),)
         await self.listener.listen()
         self.port = self.listener.ports[0].getHost().port
+
+    def makePlane(self) -> Any:
+        """The engine that moves the frames."""
+        return PortablePlane(self.clock)
 
     async def _listen(self, factory: Any, tls: Any = None) -> int:
         endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
@@ -451,6 +500,11 @@ class RelayTestCase(TestCase):
     async def backend(self) -> Server:
         """The next connection that the relay has made to the backend."""
         return await self.servers.next()
+
+    async def again(self) -> None:
+        """End this relay, so that another can be started."""
+        await self.tearDown()
+        self.setUp()
 
     async def stopBackend(self) -> None:
         """From now on the backend refuses connections."""
@@ -514,6 +568,8 @@ class RelayTestCase(TestCase):
 
     async def tearDown(self) -> None:
         """Both sides leave; then nothing may be left of anything."""
+        if self.listener is None:
+            return
         for port in [*self._ports, *self.listener.ports]:
             await port.stopListening()
         for peer in [*self._clients, *self.servers.all]:

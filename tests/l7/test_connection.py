@@ -122,9 +122,7 @@ class FramingTests(RelayTestCase):
             response("HTTP/1.1 304 Not Modified", "ETag: x", "Content-Length: 5000000"),
         ]:
             await self.converse(GET, said, said, isLast=False)
-            await self.tearDown()
-            self.setUp()
-        await self.start()
+            await self.again()
 
     async def test_empty(self) -> None:
         """A body of no bytes is a body."""
@@ -214,9 +212,7 @@ class ReadingTests(RelayTestCase):
             await client.hearEnd(PAGE(status, b"Connection: close"))
             await self.assertEnd(Party.CLIENT, Phase.ACCEPT, status=int(status[:3]))
             self.assertEqual(self.servers.all, [])
-            await self.tearDown()
-            self.setUp()
-        await self.start()
+            await self.again()
 
     async def test_ambiguous(self) -> None:
         """A body whose end is not certain is refused, and what follows is never a request."""
@@ -233,9 +229,7 @@ class ReadingTests(RelayTestCase):
             await client.hearEnd(PAGE(status, b"Connection: close"))
             await self.assertEnd(Party.CLIENT, Phase.DECIDE, status=int(status[:3]))
             self.assertEqual((self.servers.all, len(self.closed())), ([], 1))
-            await self.tearDown()
-            self.setUp()
-        await self.start()
+            await self.again()
 
     async def test_limits(self) -> None:
         """A head with too many bytes or fields is 431."""
@@ -245,13 +239,9 @@ class ReadingTests(RelayTestCase):
             await self.start(listener=ListenerSettings(maxHead=900, maxHeaders=10))
             client = await self.client()
             client.say(said)
-            await client.hearEnd(
-                PAGE("431 Request Header Fields Too Large", b"Connection: close")
-            )
+            await client.hearEnd(PAGE("431 Request Header Fields Too Large", b"Connection: close"))
             await self.assertEnd(Party.CLIENT, Phase.ACCEPT, status=431)
-            await self.tearDown()
-            self.setUp()
-        await self.start()
+            await self.again()
 
     async def test_badBody(self) -> None:
         """A body that turns out to be none is 400, and the backend is cut."""
@@ -316,9 +306,7 @@ class OrderTests(RelayTestCase):
                 b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             )
             self.assertEqual(len(self.closed()), 1)
-            await self.tearDown()
-            self.setUp()
-        await self.start()
+            await self.again()
 
     async def test_behindAnError(self) -> None:
         """After a head that is none, nothing is read any more."""
@@ -351,9 +339,7 @@ class OrderTests(RelayTestCase):
         await backend.head()
         await backend.hear(b"some")
         backend.say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhe")
-        await client.hear(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhe"
-        )
+        await client.hear(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nhe")
         client.say(b"more")
         await backend.hear(b"more")
         backend.say(b"re")
@@ -439,9 +425,7 @@ class ClosingTests(RelayTestCase):
             await client.gone()
             await self.until(lambda: not self.openLegs(), "the leg to be lost")
             self.assertEqual(self.events, [])
-            await self.tearDown()
-            self.setUp()
-        await self.start()
+            await self.again()
 
     async def test_lingers(self) -> None:
         """What a client still sends is read for nothing, so that the answer arrives."""
@@ -463,7 +447,7 @@ class ClosingTests(RelayTestCase):
         client.say(b"x" * 2000000)
         await turns()
         self.clock.advance(2)
-        await self.until(lambda: client.isLost, "the relay to leave")
+        await self.until(lambda: not self.openLegs(), "the relay to leave")
 
     async def test_slowReader(self) -> None:
         """A last answer has as long as it takes to be read; one never read is given up."""
@@ -497,5 +481,3 @@ class ClosingTests(RelayTestCase):
             await client.gone()
         await self.until(lambda: not self.openLegs(), "the legs to be lost")
         self.assertEqual(self.clock.getDelayedCalls(), [])
-
-

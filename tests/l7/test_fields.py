@@ -158,7 +158,7 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(self.outbound(text, isUpgrade=True), kept)
 
     def test_mayHaveBody(self) -> None:
-        """Only a head that says nothing about a body, or zero, has certainly none."""
+        """Only a head that says nothing about a body or frames is certainly all there is."""
         for text, expected in [
             ("Host: a", False),
             ("Content-Length: 0", False),
@@ -167,6 +167,7 @@ class RequestTests(SynchronousTestCase):
             ("Content-Length: 0\nContent-Length: 5", True),
             ("Content-Length:", True),
             ("Transfer-Encoding: chunked", True),
+            ("Upgrade: websocket", True),
             ("Transfer-Encoding: x\nContent-Length: 0", True),
         ]:
             request = Request("GET", "/", Headers(fields(text)))

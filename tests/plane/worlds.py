@@ -1,24 +1,26 @@
 """
 Where the suites of the plane are played: in memory, on loopback sockets, under TLS.
 
-A world makes legs with peers at their other ends and waits for things to happen, without
-ever sleeping. A suite is written against L{World} and does not know which it is in.
+A world makes legs with peers at their other ends and waits for things to happen. A suite is
+written against L{World} and does not know which it is in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.trial.unittest import SkipTest
+from zope.interface import implementer
 
 from wsrelay.errors import Violation
 from wsrelay.model import Close, Direction
@@ -39,8 +41,7 @@ class Recorder:
     @ivar reactions: by name, what to do about it, with the rest of the tuple as arguments.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
+    def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.reactions: dict[str, Callable[..., None]] = {}
 
@@ -49,7 +50,6 @@ class Recorder:
         reaction = self.reactions.get(event[0])
         if reaction is not None:
             reaction(*event[1:])
-        self._changed()
 
     def named(self, *names: str) -> list[tuple[Any, ...]]:
         """The events of these names."""
@@ -80,9 +80,9 @@ class Recorder:
         self._note("lost", direction, failure.check(ConnectionDone) is not None)
 
 
-class World(TestCase):
+class World:
     """
-    The ground of every world.
+    The ground of every world, to be mixed with a C{TestCase}.
 
     @ivar client: the peer that is the client; C{backend} is the other.
     @ivar owner: the L{Recorder}.
@@ -105,11 +105,12 @@ class World(TestCase):
         raise NotImplementedError
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until C{condition} holds; it is asked whenever something has happened."""
+        """Wait until C{condition} holds."""
         raise NotImplementedError
 
-    def changed(self) -> None:
-        """Something has happened."""
+    async def turn(self) -> None:
+        """Let what is going on go on."""
+        raise NotImplementedError
 
     def needsHalfClose(self) -> None:
         """Leave the test out where there is no half-close."""
@@ -133,7 +134,7 @@ class World(TestCase):
         self, client: Leg, backend: Leg, up: Lane | None = None, down: Lane | None = None
     ) -> ILink:
         """Link two legs, not started."""
-        self.owner = Recorder(self.changed)
+        self.owner = Recorder()
         lanes = {UP: up or Lane(), DOWN: down or Lane()}
         self.linked = self.makePlane().link(client, backend, lanes, self.owner)
         self.addCleanup(self._over)
@@ -193,6 +194,10 @@ class InMemory(World):
         """See L{World.pair}."""
         return pair(self.clock, self.isTLS)
 
+    async def turn(self) -> None:
+        """See L{World.turn}."""
+        settle(self.clock)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """See L{World.until}."""
         settle(self.clock)
@@ -207,51 +212,49 @@ class OnSockets(World):
     """TCP on loopback, on the real reactor."""
 
     def setUp(self) -> None:
-        """Nothing is open yet."""
+        """The reactor is the clock."""
         from twisted.internet import reactor
 
         self.clock = reactor
-        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
-    def changed(self) -> None:
-        """See L{World.changed}."""
-        for each in list(self._waiting):
-            condition, deferred = each
-            if condition():
-                self._waiting.remove(each)
-                # A test goes on from the reactor, not from within what it is testing.
-                self.clock.callLater(0, deferred.callback, None)
+    async def turn(self) -> None:
+        """See L{World.turn}."""
+        await deferLater(self.clock, 0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """See L{World.until}."""
-        if not condition():
-            deferred: Deferred[None] = Deferred()
-            self._waiting.append((condition, deferred))
-            await deferred
+        """See L{World.until}; the timeout of the test bounds it."""
+        while not condition():
+            await self.turn()
 
     async def pair(self) -> tuple[Leg, Peer]:
         """See L{World.pair}."""
         arrived: Deferred[Leg] = Deferred()
         gone: Deferred[None] = Deferred()
 
-        def made(leg: Leg) -> None:
-            leg.hold()
-            arrived.callback(leg)
-
-        factory = Factory.forProtocol(lambda: Leg(made, lambda: gone.callback(None)))
+        factory = Factory.forProtocol(
+            lambda: self.legs(arrived.callback, lambda: gone.callback(None))
+        )
         factory.noisy = False
         port = await self._server().listen(factory)
-        peer = Peer(self.changed)
+        peer = self.peers()
         there = Factory.forProtocol(lambda: peer)
         there.noisy = False
         await self._client(port.getHost().port).connect(there)
         leg = await arrived
+        await self.greet(leg, peer)
+        leg.hold()
         await port.stopListening()
         self.addCleanup(self._leave, leg, peer, gone)
         for transport in (leg.transport, peer.transport):
             for size in (SO_RCVBUF, SO_SNDBUF):
                 transport.socket.setsockopt(SOL_SOCKET, size, 32 * 1024)
         return leg, peer
+
+    legs: type[Leg] = Leg
+    peers: type[Peer] = Peer
+
+    async def greet(self, leg: Any, peer: Any) -> None:
+        """Do what two ends do before they say anything."""
 
     async def _leave(self, leg: Leg, peer: Peer, gone: Deferred[None]) -> None:
         leg.abort()
@@ -286,7 +289,7 @@ def _certificate() -> Any:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test.example")])
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -303,10 +306,35 @@ def _certificate() -> Any:
     return PrivateCertificate.loadPEM(pem)
 
 
+@implementer(IHandshakeListener)
+class _Greeted:
+    """A protocol that knows when its TLS handshake is over."""
+
+    isGreeted = False
+
+    def handshakeCompleted(self) -> None:
+        """It is."""
+        self.isGreeted = True
+
+
+class _GreetedLeg(_Greeted, Leg):
+    pass
+
+
+class _GreetedPeer(_Greeted, Peer):
+    pass
+
+
 class UnderTLS(OnSockets):
     """TLS on TCP on loopback."""
 
     isTLS = True
+    legs = _GreetedLeg
+    peers = _GreetedPeer
+
+    async def greet(self, leg: Any, peer: Any) -> None:
+        """See L{OnSockets.greet}."""
+        await self.until(lambda: leg.isGreeted and peer.isGreeted)
 
     def _server(self) -> Any:
         from twisted.internet.endpoints import SSL4ServerEndpoint

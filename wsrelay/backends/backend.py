@@ -255,7 +255,7 @@ class Backend:
 
 
 def _late(result: object, timeout: float) -> NoReturn:
-    raise TimeoutError(string=f"not connected within {timeout:g} s")
+    raise TimeoutError
 
 
 def _cancelled(failure: Failure) -> Failure:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.web.resource import IResource
@@ -23,6 +24,7 @@ from wsrelay.backends.pool import Pool
 from wsrelay.config import schema
 from wsrelay.config.load import optionsProblems
 from wsrelay.config.makers import PROVIDABLE, findMaker, installedMakers
+from wsrelay.config.problems import nearest
 from wsrelay.errors import ConfigurationError
 from wsrelay.interfaces import (
     IBalancer,
@@ -216,7 +218,10 @@ class _Builder:
     def _pool(self, name: str, table: schema.Pool) -> None:
         try:
             tls = BackendTLS(Path(table.ca) if table.ca else None, table.verify)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            self.problems.append(f"pool.{name}.ca: {error.filename}: {error.strerror}")
+            return
+        except ValueError as error:
             self.problems.append(f"pool.{name}.ca: {error}")
             return
         make = BALANCERS.get(table.balancer)
@@ -250,7 +255,8 @@ class _Builder:
             try:
                 endpoints.append(serverFromString(self._relay.reactor, endpoint))
             except Exception as error:
-                self.problems.append(f'listener.{name}.endpoint: "{endpoint}": {error}')
+                why = _endpointProblem(endpoint, error)
+                self.problems.append(f'listener.{name}.endpoint: "{endpoint}": {why}')
         make = _FORWARDERS.get(table.forwarder)
         forwarder = make() if make else self._plugins.get(table.forwarder)
         if forwarder is None or self.problems:
@@ -280,6 +286,31 @@ class _Builder:
             what = f"{type(error).__name__}: {error}"
             self.problems.append(f"listener.{name}.forwarder: {table.forwarder} failed: {what}")
             return None
+
+
+_ENDPOINTS = ("haproxy", "ssl", "stdio", "systemd", "tcp", "tcp6", "tls", "unix")
+
+
+def _endpointProblem(endpoint: str, error: Exception) -> str:
+    """What Twisted has against an endpoint string, in words for whoever wrote it."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, SSL.Error):
+        return "its file holds no key and certificate that can be read"
+    if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
+        return "systemd has passed no such socket"
+    if "unexpected keyword argument" in text:
+        return f"there is no parameter {text.rpartition(' ')[2]}"
+    if "positional argument" in text:
+        return "there are too few or too many parameters"
+    if text.startswith("invalid literal for int()"):
+        return f"{text.rpartition(' ')[2]} is not a number"
+    if text.startswith("Unknown endpoint type"):
+        kind = text.rpartition(" ")[2].strip("'")
+        known = ", ".join(_ENDPOINTS)
+        return f"there is no endpoint type {kind!r}{nearest(kind, _ENDPOINTS)} (types: {known})"
+    return text
 
 
 def _routePath(number: int, route: schema.Route) -> str:

@@ -50,6 +50,7 @@ class Layer {
   connect(url) {
     this.leave();
     this.id = null;
+    this.counts = {};
     this.awaited += 1; // each connection is told of exactly once, in order
     for (const name in this.fields) this.show(name, this.first[name]);
     this.fields.list.append(make("li", "nothing yet", "none"));
@@ -112,8 +113,6 @@ class Layer {
     this.show("peer", record.peer);
   }
 
-  established() {}
-
   chunk(record) {
     const item = make("li");
     item.append(make("i", ARROWS[record.direction]), ` ${record.size} B`);
@@ -138,6 +137,8 @@ class Layer {
     list.append(item);
     while (list.children.length > SHOWN) list.firstElementChild.remove();
     list.scrollTop = list.scrollHeight;
+    this.counts[record.direction] = record.chunks ?? record.messages;
+    this.show("count", Object.values(this.counts).reduce((sum, count) => sum + count));
     this.show(record.direction, record.bytes.toLocaleString("en"));
     this.pulse(record.direction);
   }

@@ -19,7 +19,6 @@ from wsrelay.model import (
     Connected,
     Decided,
     Direction,
-    Established,
     Event,
     Forward,
     Inbound,
@@ -52,7 +51,7 @@ class Recorder:
     Follows what is forwarded, from its opening to its end.
 
     Each record has the C{id} of what it is about, and says in C{what} which of these it is:
-    opened, connected, established, chunk, message, closed.
+    opened, connected, chunk, message, closed.
     """
 
     def __init__(self) -> None:
@@ -117,10 +116,6 @@ def _connected(event: Connected) -> Record:
     return {"what": "connected", "backend": event.backend, "peer": str(event.peer)}
 
 
-def _established(event: Established) -> Record:
-    return {"what": "established", "extensions": event.extensions}
-
-
 def _chunk(event: ChunkPassed) -> Record:
     return {
         "what": "chunk",
@@ -172,7 +167,6 @@ def _bytes(event: Closed, direction: Direction) -> int:
 
 _WRITERS: Mapping[type[Event], Callable[[Any], Record]] = {
     Connected: _connected,
-    Established: _established,
     ChunkPassed: _chunk,
     MessagePassed: _message,
     Closed: _closed,

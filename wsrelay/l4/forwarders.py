@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
@@ -26,22 +27,19 @@ from wsrelay.wire.clienthello import ClientHello
 __all__ = ["LegFactory", "TCPForwarder", "TLSPassthroughForwarder", "inboundOf"]
 
 
-def inboundOf(listener: Any, leg: Leg, hello: ClientHello | None = None) -> Inbound:
+def inboundOf(listener: Any, leg: Leg) -> Inbound:
     """
-    The facts about a client that has just arrived.
-
-    @param hello: what its ClientHello said, where TLS passes through.
+    The facts about a client that has just arrived. Where TLS ends at the listener, its server
+    name and protocol are among them only once the handshake is complete.
     """
-    serverName, alpn = (hello.serverName, hello.alpn) if hello else (None, ())
-    if leg.isTLS:
-        serverName, alpn = _settled(leg.transport)
+    serverName, alpn = _settled(leg.transport) if leg.isTLS else (None, ())
     return Inbound(
         listener.relay.newId(), listener.name, leg.peer, leg.local, leg.isTLS, serverName, alpn
     )
 
 
 def _settled(transport: Any) -> tuple[str | None, tuple[str, ...]]:
-    """The server name and the protocol that the TLS handshake settled."""
+    """The server name and the protocol that a TLS handshake settled."""
     name = transport.getHandle().get_servername()
     protocol = getattr(transport, "negotiatedProtocol", None)
     return (
@@ -64,9 +62,9 @@ class LegFactory(Factory):
         return Arrival(self._arrived)
 
 
-def _turnAway(listener: Listener, leg: Leg, error: ClientFault) -> None:
+def _turnAway(listener: Listener, leg: Leg, inbound: Inbound, error: ClientFault) -> None:
     """It has not even said what it wants."""
-    life = Life(listener, Kind.TUNNEL, inboundOf(listener, leg))
+    life = Life(listener, Kind.TUNNEL, inbound)
     life.phase = Phase.ACCEPT
     life.end(Party.CLIENT, error.detail)
     leg.abort()
@@ -83,20 +81,23 @@ class TCPForwarder:
 
     def forwardingFactory(self, listener: Any) -> LegFactory:
         """See L{IForwarder.forwardingFactory}."""
-        clock = listener.relay.reactor
+        return LegFactory(partial(_shaken, listener))
 
-        def arrived(leg: Arrival) -> None:
-            if leg.isTLS:
-                timeout = listener.settings.headTimeout
-                Shake(clock, leg, timeout, partial(begin, leg), partial(_turnAway, listener, leg))
-            else:
-                leg.pauseProducing()
-                begin(leg)
 
-        def begin(leg: Leg) -> None:
-            Tunnel(listener, leg, inboundOf(listener, leg)).begin()
+def _shaken(listener: Listener, leg: Arrival) -> None:
+    inbound = inboundOf(listener, leg)
+    if not leg.isTLS:
+        leg.pauseProducing()
+        Tunnel(listener, leg, inbound).begin()
+        return
 
-        return LegFactory(arrived)
+    def done() -> None:
+        serverName, alpn = _settled(leg.transport)
+        known = evolve(inbound, serverName=serverName, alpn=alpn)
+        Tunnel(listener, leg, known).begin()
+
+    failed = partial(_turnAway, listener, leg, inbound)
+    Shake(listener.relay.reactor, leg, listener.settings.headTimeout, done, failed)
 
 
 @implementer(IForwarder)
@@ -107,13 +108,16 @@ class TLSPassthroughForwarder:
 
     def forwardingFactory(self, listener: Any) -> LegFactory:
         """See L{IForwarder.forwardingFactory}."""
-        clock = listener.relay.reactor
+        return LegFactory(partial(_sniffed, listener))
 
-        def arrived(leg: Leg) -> None:
-            def read(hello: ClientHello) -> None:
-                Tunnel(listener, leg, inboundOf(listener, leg, hello)).begin()
 
-            timeout = listener.settings.headTimeout
-            Sniffer(clock, leg, timeout, read, partial(_turnAway, listener, leg))
+def _sniffed(listener: Listener, leg: Leg) -> None:
+    # Addresses are asked for now: a client that is gone has none.
+    inbound = inboundOf(listener, leg)
 
-        return LegFactory(arrived)
+    def read(hello: ClientHello) -> None:
+        known = evolve(inbound, serverName=hello.serverName, alpn=hello.alpn)
+        Tunnel(listener, leg, known).begin()
+
+    failed = partial(_turnAway, listener, leg, inbound)
+    Sniffer(listener.relay.reactor, leg, listener.settings.headTimeout, read, failed)

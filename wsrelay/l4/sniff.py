@@ -31,16 +31,13 @@ class Arrival(Leg):
     """
     The leg of a client.
 
-    @ivar hasShaken: whether the TLS handshake is complete, where TLS ends here.
-    @ivar shaken: called when it is.
+    @ivar shaken: called when the TLS handshake is complete, where TLS ends here.
     """
 
-    hasShaken = False
     shaken: Callable[[], None] | None = None
 
     def handshakeCompleted(self) -> None:
         """Encryption has started."""
-        self.hasShaken = True
         if self.shaken is not None:
             self.shaken()
 

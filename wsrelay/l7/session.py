@@ -181,7 +181,7 @@ class Session:
             self._told.add(direction)
             owed = self._owed.pop(direction, None)
             seen = code if owed is None else owed.code
-            self._life.codes[_receiver(direction)] = _NO_CODE if seen is None else seen
+            self._saw(direction, _NO_CODE if seen is None else seen)
         self._settle()
 
     def violated(self, direction: Direction, violation: Violation) -> None:
@@ -260,7 +260,7 @@ class Session:
         key = os.urandom(4) if direction is Direction.TO_BACKEND else None
         if self._link.mute(direction, encodeClose(close.code, close.reason, key)):
             self._told.add(direction)
-            self._life.codes[_receiver(direction)] = close.code
+            self._saw(direction, close.code)
         else:
             # It stands in the middle of a frame that nobody will complete.
             self._link.finish(direction)
@@ -290,6 +290,11 @@ class Session:
         self._deadline.start(self._link.abort)
         self._link.close()
 
+    def _saw(self, direction: Direction, code: int) -> None:
+        """The receiver of this direction gets a Close, unless it has gone."""
+        if direction.opposite not in self._lost:
+            self._life.codes[sender(direction.opposite)] = code
+
     def _settle(self) -> None:
         """
         Both have answered or are gone: that is the end. While both are still there the
@@ -307,7 +312,3 @@ class Session:
         self._listener.relay.closed(self)
         self._life.close(self.counts())
 
-
-def _receiver(direction: Direction) -> Party:
-    """Who receives in this direction."""
-    return sender(direction.opposite)

@@ -19,17 +19,17 @@ from wsrelay.model import Closed, Direction, Event, Kind, Party
 
 __all__ = ["AccessLog"]
 
+_log = Logger("wsrelay.access")
+
 
 @implementer(IObserver)
 class AccessLog:
     """Writes the line."""
 
-    log = Logger("wsrelay.access")
-
     def observe(self, event: Event) -> None:
         """Write it, if this is an end."""
         if isinstance(event, Closed):
-            self.log.info(_FORMATS[event.kind], **_fields(event))
+            _log.info(_FORMATS[event.kind], **_fields(event))
 
 
 _HEAD = "{id} {client} > {listener} > {route} > {backend} "

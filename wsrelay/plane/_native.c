@@ -105,8 +105,8 @@ typedef struct {
     int fd;                /* ours, a dup; -1 once closed */
     uint8_t index;
     uint8_t hup;           /* the peer's end was seen: read until EOF */
-    uint8_t closing;       /* close when all is written */
-    uint8_t shut;          /* FIN was sent */
+    uint8_t closing;       /* say the end when all is written, close when the peer's was heard */
+    uint8_t shut;          /* FIN or close_notify was sent */
     uint8_t read_blocked;  /* TLS: reading waits for the socket to take more */
 } Side;
 
@@ -142,6 +142,7 @@ typedef struct Flow {
     uint8_t muting;        /* mute at the next border */
     uint8_t silent;        /* nothing is even looked at */
     uint8_t waiting;       /* a hook's answer is still to come */
+    uint8_t crowded;       /* the sender does not read what it is answered: ask no more */
     uint8_t ended;         /* EOF was read */
     uint8_t end_told;
     uint8_t finishing;     /* FIN when out is empty */
@@ -209,7 +210,7 @@ static void new_key(Plane *p, uint8_t *key)
 static void flow_later(Flow *f)
 {
     Plane *p = f->source->link->plane;
-    if (f->is_later) return;
+    if (f->is_later || f->source->link->is_dead) return;
     f->is_later = 1;
     f->next_later = p->later;
     if (!p->later && !p->running) eventfd_write(p->wake, 1);
@@ -246,9 +247,10 @@ static void side_close(Side *s, int error)
     Link *l = s->link;
     Plane *p = l->plane;
     Flow *to = &l->flow[1 - s->index], *from = &l->flow[s->index];
-    if (s->ssl && !error && p->ssl_shutdown) {
+    if (s->closing && error != ECONNABORTED) error = 0; /* the end that was wanted */
+    if (s->ssl && !s->shut && !error) {
         p->err_clear();
-        p->ssl_shutdown(s->ssl); /* close_notify; the peer's is not waited for */
+        p->ssl_shutdown(s->ssl);
     }
     if (error == ECONNABORTED) {
         struct linger none = {1, 0};
@@ -335,15 +337,21 @@ static ssize_t side_send(Side *s, const uint8_t *from, size_t n)
     return (ssize_t)done;
 }
 
+/* Tell the peer that nothing more will come. */
 static void side_finish(Side *s)
 {
-    if (s->fd < 0 || s->shut) return;
-    if (s->ssl) {
-        side_close(s, 0);
-        return;
+    if (s->fd < 0) return;
+    if (!s->shut) {
+        s->shut = 1;
+        if (s->ssl) {
+            s->link->plane->err_clear();
+            s->link->plane->ssl_shutdown(s->ssl);
+            s->closing = 1; /* TLS has no half-close */
+        } else {
+            shutdown(s->fd, SHUT_WR);
+        }
     }
-    s->shut = 1;
-    shutdown(s->fd, SHUT_WR);
+    if (s->closing && s->link->flow[s->index].ended) side_close(s, 0);
 }
 
 /* ------------------------------------------------------------------------ writing */
@@ -397,10 +405,12 @@ static int flow_flush(Flow *f)
 /* All that was forwarded has left: do what waited for that. */
 static void flow_drained(Flow *f)
 {
-    if (f->sink->closing)
-        side_close(f->sink, 0);
-    else if (f->finishing)
-        side_finish(f->sink);
+    if (f->sink->closing || f->finishing) side_finish(f->sink);
+    if (f->opposite->crowded) {
+        f->opposite->crowded = 0;
+        f->opposite->again = 1;
+        flow_later(f->opposite);
+    }
 }
 
 static int flow_is_empty(const Flow *f) { return !f->piped && !buffer_length(&f->out); }
@@ -574,7 +584,7 @@ static void frames_take(Flow *f, const uint8_t *p, size_t n)
 /* Whether the flow still wants its messages looked at, after a call into Python. */
 static int flow_is_live(const Flow *f)
 {
-    return f->source->fd >= 0 && !f->silent && !f->waiting;
+    return f->source->fd >= 0 && !f->silent && !f->waiting && !f->crowded;
 }
 
 /* Send what messages_take() has decided so far; then others may write in its order. */
@@ -712,7 +722,10 @@ static int message_ask(Flow *f, uint8_t first, PyObject *payload, const uint8_t 
             flow_tell_failure(f);
             return 0;
         }
-        if (verdict == Py_None && raw) {
+        int is_touched = *(PyObject **)((char *)message + p->data_offset) != payload ||
+                         *(PyObject **)((char *)message + p->is_text_offset) !=
+                             (is_text ? Py_True : Py_False);
+        if (verdict == Py_None && raw && !is_touched) {
             Py_DECREF(verdict);
             Py_DECREF(message);
             Py_DECREF(payload);
@@ -738,8 +751,9 @@ static int message_ask(Flow *f, uint8_t first, PyObject *payload, const uint8_t 
     }
     flow_sync(f);
     if (message)
-        tell(l, "decide", "(iOOy#i)", (int)f->index, message, verdict, (const char *)wire,
-             (Py_ssize_t)n, compressed);
+        tell(l, "decide", "(iOOOy#i)", (int)f->index, message, payload, verdict,
+             (const char *)wire, (Py_ssize_t)n, compressed);
+    if (!f->mute && buffer_length(&f->opposite->out) > SCRATCH) f->crowded = 1;
     else
         PyErr_WriteUnraisable(f->hook);
     Py_XDECREF(message);
@@ -926,6 +940,14 @@ static size_t messages_take(Flow *f, const uint8_t *data, size_t n)
         if (verdict == 0) p->now_run = at; /* not as it came */
         p->now_at = at;
         if (!flow_is_live(f)) break;
+        if (buffer_length(&p->batch) > SCRATCH) {
+            /* A few bytes can hold many messages, and a hook can make each a large one. */
+            flow_sync(f);
+            if (!flow_is_empty(f) && !f->mute) {
+                f->again = 1;
+                break;
+            }
+        }
     }
     flow_sync(f);
     p->now_flow = NULL;
@@ -1031,7 +1053,7 @@ static void flow_take(Flow *f, uint8_t *p, size_t n)
 
 static int flow_may_read(const Flow *f)
 {
-    return f->source->fd >= 0 && !f->ended && !f->waiting && !f->source->closing &&
+    return f->source->fd >= 0 && !f->ended && !f->waiting && !f->crowded && !f->again &&
            (flow_is_empty(f) || f->mute || f->silent || f->sink->fd < 0);
 }
 
@@ -1069,7 +1091,8 @@ static int flow_read(Flow *f)
     }
     if (n == 0) {
         f->ended = 1;
-        if (f->source->ssl) side_close(f->source, 0); /* TLS has no half-close */
+        /* TLS has no half-close. */
+        if (f->source->ssl || (f->source->closing && f->source->shut)) side_close(f->source, 0);
         return 0;
     }
     int is_short = (size_t)n < room && !f->source->hup && !f->source->ssl;
@@ -1093,8 +1116,9 @@ static int flow_read(Flow *f)
 /* Handle the bytes that stand in f->in: what the legs had held, or what a hook held up. */
 static void flow_again(Flow *f)
 {
+    if (f->waiting || f->crowded || !(flow_is_empty(f) || f->mute || f->silent)) return;
     f->again = 0;
-    if (!buffer_length(&f->in) || f->waiting) return;
+    if (!buffer_length(&f->in)) return;
     if (f->level == LEVEL_MESSAGES && !f->silent) {
         messages_again(f);
         return;
@@ -1161,8 +1185,6 @@ static void side_ready(Side *s, uint32_t events)
         socklen_t size = sizeof error;
         getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &size);
         side_close(s, error ? error : ECONNRESET);
-    } else if (s->fd >= 0 && s->closing && events & EPOLLHUP) {
-        side_close(s, 0);
     }
 }
 
@@ -1361,9 +1383,10 @@ static PyObject *link_closeWith(Link *l, PyObject *args)
         body                                                                        \
     }
 
-DIRECTED(finish, "Send FIN after all that was forwarded.", {
+DIRECTED(finish, "Send FIN after all that was forwarded, and nothing more.", {
     flow_sync(f);
-    f->finishing = 1;
+    f->finishing = f->mute = 1;
+    flow_later(f);
     if (flow_is_empty(f)) side_finish(f->sink);
     settle(l->plane);
     Py_RETURN_NONE;
@@ -1395,24 +1418,29 @@ DIRECTED(mayForward, "Whether compressed frames may go on as they came.", {
     return PyBool_FromLong(f->same_coding && (f->in_step || f->afresh));
 })
 DIRECTED(isMute, "Whether nothing of the sender's is forwarded.", {
-    return PyBool_FromLong(f->mute || f->silent);
+    return PyBool_FromLong(f->mute || f->silent || f->source->fd < 0);
 })
 DIRECTED(counts, "Bytes, frames and messages so far.", {
     return Py_BuildValue("(KKK)", (unsigned long long)f->bytes, (unsigned long long)f->frames,
                          (unsigned long long)f->messages);
 })
 
-PyDoc_STRVAR(close_doc, "close()\n--\n\nClose both sides after all that was forwarded.");
+PyDoc_STRVAR(close_doc, "close()\n--\n\n"
+             "Close both sides after all that was forwarded and when each has ended.");
 static PyObject *link_close(Link *l, PyObject *unused)
 {
     (void)unused;
     for (int i = 0; i < 2; i++) {
-        Flow *to = &l->flow[1 - i];
-        if (l->side[i].fd < 0) continue;
-        flow_sync(to);
+        Flow *f = &l->flow[i];
+        flow_sync(f);
+        f->mute = f->silent = 1;
+        f->waiting = f->crowded = 0;
+        buffer_free(&f->in);
         l->side[i].closing = 1;
-        if (flow_is_empty(to)) side_close(&l->side[i], 0);
+        flow_later(f);
     }
+    for (int i = 0; i < 2; i++)
+        if (flow_is_empty(&l->flow[1 - i])) side_finish(&l->side[i]);
     settle(l->plane);
     Py_RETURN_NONE;
 }

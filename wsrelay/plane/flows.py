@@ -139,7 +139,11 @@ class Flow:
         if self._awaited is not None and reason.check(ConnectionDone):
             self._queue.append(reason)
         else:
-            self._halt()
+            # Not mute: the owner may still have a last word to put on this way.
+            self._queue.clear()
+            self._awaited = None
+            self._isCut = True
+            self.silence()
             self.owner.legLost(self.direction, reason)
 
     # -- the producer of the sink leg
@@ -250,15 +254,15 @@ class Flow:
             self.proceed()
 
     def _halt(self) -> list[Any]:
-        """Nothing more is said, forwarded or awaited. @return: what was still queued."""
+        """Look at and await nothing more. @return: what was still queued."""
         queue, self._queue = list(self._queue), deque()
         self._awaited = None
-        self.isMute = self._isCut = True
         self.silence()
         return queue
 
     def cut(self) -> None:
         """Nothing more is forwarded, and only the loss of the source remains to be said."""
+        self.isMute = self._isCut = True
         for item in self._halt():
             if isinstance(item, Failure):
                 self.owner.legLost(self.direction, item)

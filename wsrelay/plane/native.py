@@ -32,10 +32,8 @@ from zope.interface import implementer
 from wsrelay.answers import whenAnswered
 from wsrelay.errors import Violation
 from wsrelay.model import (
-    Close,
     Counts,
     Direction,
-    Drop,
     Interest,
     Message,
     Reply,
@@ -46,7 +44,7 @@ from wsrelay.plane.engine import ILink, IPlane, Lane, Owner
 from wsrelay.plane.legs import Leg
 from wsrelay.plane.messages import WORTH_DEFLATING, codec
 from wsrelay.plane.portable import PortablePlane
-from wsrelay.plane.verdicts import isLater, parts, replacement
+from wsrelay.plane.verdicts import isLater, parts, replacement, stream
 from wsrelay.wire.deflate import Deflater, Inflater
 from wsrelay.wire.frames import BINARY, TEXT, encode
 
@@ -192,6 +190,35 @@ class _Ear:
         self._owner.legLost(self._direction, reason)
 
 
+class _Adopted:
+    """
+    Stands in for the transport of a leg that the extension serves: facts are the
+    transport's, whoever wants to end the connection ends the link.
+    """
+
+    def __init__(self, transport: Any, link: Any) -> None:
+        self._transport = transport
+        self._link = link
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def loseConnection(self) -> None:
+        """End the link after all that was forwarded."""
+        self._link.close()
+
+    def abortConnection(self) -> None:
+        """End the link at once."""
+        self._link.abort()
+
+    loseWriteConnection = loseConnection
+
+    def pauseProducing(self) -> None:
+        """The extension knows when to read."""
+
+    resumeProducing = unregisterProducer = pauseProducing
+
+
 @implementer(ILink)
 class NativeLink:
     """Two joined legs, see L{ILink}; the handler of the extension's link."""
@@ -210,24 +237,24 @@ class NativeLink:
         self._setFd = setFd
         self._lanes = tuple(lanes[direction] for direction in _DIRECTIONS)
         self._owner = owner
-        self._plane = plane
         self._deflaters: list[Deflater | None] = [None, None]
-        self._link: Any = None
-        self._final: tuple[Counts, Counts] | None = None
-
-    def start(self) -> None:
-        """Take both sockets away from Twisted, and begin."""
-        detached = [self._detach(leg, *each) for leg, each in zip(self._legs, self._taken)]
+        detached = [self._detach(leg, *each) for leg, each in zip(legs, taken, strict=True)]
         (fd0, ssl0, early0, unsent0), (fd1, ssl1, early1, unsent1) = detached
-        self._link = self._plane.link(
+        self._early = early0, early1
+        self._link = plane.link(
             self, fd0, fd1, ssl0, ssl1, self._describe(0), self._describe(1)
         )
         for index, unsent in ((1, unsent0), (0, unsent1)):
             if unsent:
                 self._link.write(index, unsent)
-        for leg, direction in zip(self._legs, _DIRECTIONS):
-            leg.hand(_Ear(direction, self._owner))
-        self._link.start(early0, early1)
+        for leg, direction in zip(legs, _DIRECTIONS, strict=True):
+            leg.hand(_Ear(direction, owner))
+            leg.transport = _Adopted(leg.transport, self._link)
+
+    def start(self) -> None:
+        """Begin, see L{ILink.start}."""
+        early, self._early = self._early, (b"", b"")
+        self._link.start(*early)
 
     def _detach(self, leg: Leg, transport: Any, tls: Any) -> tuple[int, int, bytes, bytes]:
         """Descriptor, SSL address, what the leg had held, what was not sent yet."""
@@ -347,15 +374,20 @@ class NativeLink:
         self._failed(index, Failure(error))
 
     def decide(
-        self, index: int, message: Message, verdict: Any, wire: bytes, compressed: bool
+        self,
+        index: int,
+        message: Message,
+        payload: bytes,
+        verdict: Any,
+        wire: bytes,
+        compressed: bool,
     ) -> None:
         """A message hook answered something that C does not handle by itself."""
+        seen = message, payload, wire, compressed
         if isLater(verdict):
-            self._wait(
-                index, verdict, lambda value: self._apply(index, message, value, wire, compressed)
-            )
+            self._wait(index, verdict, lambda value: self._apply(index, value, *seen))
         else:
-            self._apply(index, message, verdict, wire, compressed)
+            self._apply(index, verdict, *seen)
 
     def decideChunk(self, index: int, chunk: bytes, verdict: Any) -> None:
         """A stream hook answered something that C does not handle by itself."""
@@ -389,23 +421,30 @@ class NativeLink:
             self._link.silence(index)
 
     def _apply(
-        self, index: int, message: Message, verdict: Any, wire: bytes, compressed: bool
+        self,
+        index: int,
+        verdict: Any,
+        message: Message,
+        payload: bytes,
+        wire: bytes,
+        compressed: bool,
     ) -> None:
+        """What L{MessageFlow} does with an answer; the two are held to one suite."""
         link = self._link
         if link.isMute(index):
             return
         try:
             todo = parts(verdict, message)
-            for part in todo:
-                if isinstance(part, Message) and part is not message and part.isText:
-                    part.text  # noqa: B018  # text must be UTF-8 (RFC 6455 section 5.6)
         except Exception:
             self._failed(index, Failure())
             return
-        if compressed and not any(part is message for part in todo):
+        isTouched = message.data is not payload
+        isOriginal = not isTouched and any(part is message for part in todo)
+        if compressed and not isOriginal:
             link.outOfStep(index)
         for part in todo:
-            if part is message:
+            if part is message and isOriginal:
+                isOriginal = False
                 if not compressed or link.mayForward(index):
                     link.write(index, wire)
                 else:
@@ -414,11 +453,10 @@ class NativeLink:
                 self._write(index, part)
             elif isinstance(part, Reply):
                 self._sendOn(1 - index, replacement(part.data, Message(b"")))
-            elif isinstance(part, Close):
+            else:
                 self._owner.hookAsked(_DIRECTIONS[index], part)
                 if not link.isMute(index):
                     link.silence(index)
-                return
 
     def _write(self, index: int, message: Message) -> None:
         deflater, data, isDeflated = self._deflaters[index], message.data, False
@@ -432,25 +470,22 @@ class NativeLink:
 
     def _applyChunk(self, index: int, chunk: bytes, verdict: Any) -> None:
         link = self._link
-        if link.isMute(index) or isinstance(verdict, Drop):
+        if link.isMute(index):
             return
-        if verdict is None:
-            link.write(index, chunk)
-        elif isinstance(verdict, bytes):
-            link.write(index, verdict)
-        elif isinstance(verdict, Retire):
+        try:
+            answer = stream(verdict, chunk)
+        except TypeError:
+            self._failed(index, Failure())
+            return
+        if isinstance(answer, bytes):
+            link.write(index, answer)
+        elif isinstance(answer, Retire):
             self._lanes[index].hook = None
             link.retire(index)
-            link.write(index, verdict.data)
-        elif isinstance(verdict, Close):
-            link.silence(index)
-            self._owner.hookAsked(_DIRECTIONS[index], verdict)
+            link.write(index, answer.data)
         else:
-            wrong = TypeError(
-                "a stream hook returns None, bytes, Drop(), Retire() or Close(), "
-                f"not {verdict!r:.100}"
-            )
-            self._failed(index, Failure(wrong))
+            link.silence(index)
+            self._owner.hookAsked(_DIRECTIONS[index], answer)
 
     def _askLast(self, index: int, hook: Any) -> None:
         def apply(value: Any) -> None:

@@ -17,7 +17,7 @@ read it, so to close towards somebody who does not read takes until he does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -70,6 +70,7 @@ class MemoryTransport:
     def __init__(self, clock: Clock, protocol: Any, host: IPv4Address, peer: IPv4Address) -> None:
         self.connected = True
         self.disconnecting = False
+        self._isAborting = False
         self._clock = clock
         self._protocol = protocol
         self._addresses = host, peer
@@ -118,8 +119,8 @@ class MemoryTransport:
         if self.connected:
             self._out.clear()
             self._isReading = False
-            self.disconnecting = True
-            self._clock.callLater(0, self._lose, ConnectionAborted())
+            self.disconnecting = self._isAborting = True
+            self._poke()
 
     def getHost(self) -> IPv4Address:
         """Where this end is; made up."""
@@ -179,6 +180,8 @@ class MemoryTransport:
 
     def _turn(self) -> None:
         self._isDue = False
+        if self._isAborting:
+            self._lose(ConnectionAborted())
         if self.connected and self._out:
             self._send()
         if self.connected and not self._out:
@@ -287,9 +290,7 @@ class Peer(Protocol):
 
     transport: Any
 
-    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
-        """@param changed: called whenever something happened."""
-        self._changed = changed
+    def __init__(self) -> None:
         self.heard = bytearray()
         self.isEnded = False
         self.reason: Failure | None = None
@@ -330,19 +331,13 @@ class Peer(Protocol):
 
     # -- what Twisted calls
 
-    def connectionMade(self) -> None:
-        """It is there."""
-        self._changed()
-
     def dataReceived(self, data: bytes) -> None:
         """Remember it."""
         self.heard += data
-        self._changed()
 
     def readConnectionLost(self) -> None:
         """The other end has half-closed."""
         self.isEnded = True
-        self._changed()
 
     def writeConnectionLost(self) -> None:
         """Our own half-close has gone out."""
@@ -350,7 +345,6 @@ class Peer(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone."""
         self.reason = reason
-        self._changed()
 
 
 def pair(clock: Clock, isTLS: bool = False, leg: Leg | None = None) -> tuple[Leg, Peer]:
