@@ -262,14 +262,13 @@ class StopTests(Loopback):
 
     async def test_hurry(self) -> None:
         """What does not end is cut when somebody loses patience."""
-        service, client, backend = await self.started()
+        service, client, _backend = await self.started()
         stopping = service.stopService()
         await client.finished
         self.assertNoResult(stopping)
         service.hurry()
         await stopping
-        await client.lost
-        await backend.lost
+        await self.turns()
         self.assertEqual(service.relay.openCount, 0)
 
     async def test_hurriedBefore(self) -> None:
@@ -277,12 +276,14 @@ class StopTests(Loopback):
         service, client, _ = await self.started()
         service.hurry()
         await service.stopService()
-        await client.lost
+        await client.over
 
     async def test_bound(self) -> None:
         """It loses patience by itself."""
         self.patch(__import__("wsrelay.relay").relay, "_STOP_TIMEOUT", 0.1)
         service, client, backend = await self.started()
         await service.stopService()
-        await client.lost
-        await backend.lost
+        await client.over
+        await backend.over
+        await self.turns()
+        self.assertEqual(service.relay.openCount, 0)

@@ -20,8 +20,8 @@ WebSocket close code ends a live session because of it::
     |   `-- VersionNotSupported     neither HTTP/1.0 nor HTTP/1.1          505
     |-- Refused                     a policy said no                       403
     |-- NoRoute                     no policy wanted this client           404
-    |-- BackendFault                a backend's                            502 / 1011
-    |   |-- NoBackend               none is up, or every one refused       503
+    |-- BackendFault                a backend's: it refused, it vanished   502 / 1011
+    |   |-- NoBackend               the pool has none that is up           503
     |   |-- BackendTimeout          it did not connect or answer in time   504
     |   `-- BadResponse             it answered, but not in HTTP           502
     `-- Violation                   a live WebSocket broke RFC 6455        - / 1002, 1007, 1009
@@ -208,7 +208,7 @@ class BackendFault(RelayError):
 
 
 class NoBackend(BackendFault):
-    """No backend of the pool is up, or every one of them refused."""
+    """The pool has no backend that is up. When all refused, it is as the last one did."""
 
     status = 503
     code = 1013

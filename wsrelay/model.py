@@ -460,7 +460,7 @@ class Event:
     """
     Something an observer hears of.
 
-    @ivar id: L{Inbound.id} with, on a connection that carries several exchanges, a suffix.
+    @ivar id: L{Inbound.id}: of the connection at L4, of the request at L7.
     @ivar time: seconds since the epoch.
     """
 

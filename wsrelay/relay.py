@@ -31,6 +31,8 @@ _log = Logger()
 
 # How long what is open may take to end by itself, in seconds.
 _STOP_TIMEOUT = 5.0
+# And what was cut, to be gone.
+_CUT_TIMEOUT = 0.5
 
 
 class StartRefused(SystemExit, Exception):
@@ -79,7 +81,7 @@ class RelayService(Service):
         self._starting: Deferred[None] | None = None
         self._refusal: StartRefused | None = None
         self._isPrompt = True
-        self._stopping: Deferred[None] | None = None
+        self._isStopping = False
         self._leaving: Deferred[None] | None = None
         self._isHurried = False
 
@@ -133,7 +135,7 @@ class RelayService(Service):
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, CancelledError) and self._stopping is not None:
+        if isinstance(error, CancelledError) and self._isStopping:
             return
         if isinstance(error, ConfigurationError):
             problems: Sequence[str] = error.problems
@@ -170,8 +172,8 @@ class RelayService(Service):
             called, what is left was cut.
         """
         Service.stopService(self)
-        self._stopping = Deferred.fromCoroutine(self._stop())
-        return self._stopping
+        self._isStopping = True
+        return Deferred.fromCoroutine(self._stop())
 
     def hurry(self) -> None:
         """Wait no longer for what is still open."""
@@ -186,16 +188,24 @@ class RelayService(Service):
             for listener in self.built.listeners:
                 await listener.stop()
         self.relay.leaveAll()
+        if not await self._noneOpen(0 if self._isHurried else _STOP_TIMEOUT):
+            _log.warn("{count} still open, cut off", count=self.relay.openCount)
+            self.relay.cutAll()
+            # For the last lines of the log: connections are lost in a turn of the reactor.
+            await self._noneOpen(_CUT_TIMEOUT)
+
+    async def _noneOpen(self, timeout: float) -> bool:
+        """Wait until nothing is open, or L{hurry}, or so many seconds."""
         self._leaving = self.relay.whenNoneOpen()
-        timer = self.relay.reactor.callLater(0 if self._isHurried else _STOP_TIMEOUT, self.hurry)
+        timer = self.relay.reactor.callLater(timeout, self._leaving.cancel)
         try:
             await self._leaving
         except CancelledError:
-            _log.warn("{count} still open, cut off", count=self.relay.openCount)
-            self.relay.cutAll()
+            return False
         finally:
             if timer.active():
                 timer.cancel()
+        return True
 
 
 def _where(host: Any) -> str:

@@ -25,7 +25,7 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 
-import wsrelay
+from wsrelay import __version__
 from wsrelay.config.build import build
 from wsrelay.config.load import fromCommandLine, load
 from wsrelay.config.makers import installedMakers
@@ -108,7 +108,7 @@ class Options(usage.Options):
 
     def opt_version(self) -> None:
         """Display the versions of wsrelay and Twisted and exit."""
-        _leave(f"wsrelay {wsrelay.__version__}, Twisted {twistedVersion}")
+        _leave(f"wsrelay {__version__}, Twisted {twistedVersion}")
 
     # -- reading
 
@@ -306,6 +306,12 @@ class _Service(RelayService):
         )
         self._options = options
 
+    def privilegedStartService(self) -> None:
+        """Start, and from now on know what a second signal means."""
+        reactor = self.relay.reactor
+        reactor.addSystemEventTrigger("before", "shutdown", _heedSecondSignal, reactor, self)
+        super().privilegedStartService()
+
     def setServiceParent(self, parent: Any) -> None:
         """Give the application its log."""
         Service.setServiceParent(self, parent)
@@ -318,9 +324,7 @@ def makeService(options: Options) -> IService:
     """The service that C{twistd} runs."""
     from twisted.internet import reactor
 
-    service = _Service(options, reactor)
-    reactor.addSystemEventTrigger("before", "shutdown", _heedSecondSignal, reactor, service)
-    return service
+    return _Service(options, reactor)
 
 
 def _heedSecondSignal(reactor: Any, service: RelayService) -> None:

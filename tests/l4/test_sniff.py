@@ -152,6 +152,15 @@ class ShakeTests(Waiting):
         self.leg.dataReceived(b"first words")
         self.assertEqual(self.rest(), b"first words")
 
+    def test_already(self) -> None:
+        """Where it is complete already there is nothing to wait for."""
+        self.leg.handshakeCompleted()
+        self.told.clear()
+        self.leg.resumeProducing()
+        Shake(self.clock, self.leg, 10, lambda: self.told.append("done"), self.failed.append)
+        self.assertEqual(self.told, ["done"])
+        self.assertOver()
+
     def test_late(self) -> None:
         """It must be complete in time."""
         self.clock.advance(10)

@@ -172,12 +172,12 @@ class DecisionTests(Road):
     async def test_noRoute(self) -> None:
         """Nobody wants it: closed, and told."""
         closed = await self.ended(None)
-        self.assertEqual(reasonOf(closed), (Party.RELAY, Phase.DIAL, "no route"))
+        self.assertEqual(reasonOf(closed), (Party.RELAY, Phase.DECIDE, "no route"))
 
     async def test_refused(self) -> None:
         """A policy refuses it: closed, with its reason in the log."""
         closed = await self.ended(Refuse("not from there"))
-        self.assertEqual(reasonOf(closed), (Party.RELAY, Phase.DIAL, "not from there"))
+        self.assertEqual(reasonOf(closed), (Party.RELAY, Phase.DECIDE, "not from there"))
 
     async def test_later(self) -> None:
         """A coroutine may decide."""
@@ -193,7 +193,7 @@ class DecisionTests(Road):
         closed = await self.ended(Respond(200))
         self.assertEqual(
             reasonOf(closed),
-            (Party.PLUGIN, Phase.DIAL, "route: Respond means nothing at layer 4"),
+            (Party.PLUGIN, Phase.DECIDE, "route: Respond means nothing at layer 4"),
         )
 
     async def test_raises(self) -> None:

@@ -69,10 +69,15 @@ class SessionTestCase(RelayTestCase):
         return (client, backend) if party is Party.CLIENT else (backend, client)
 
     async def leave(self, *peers: Any) -> None:
-        """Each peer hears that its connection ends, and ends it too."""
+        """Each peer hears nothing but the end of its connection, and ends it too."""
         for peer in peers:
-            await peer.gone()
+            await peer.hearEnd()
             peer.close()
+
+    async def part(self, client: Client, backend: Server) -> None:
+        """The backend closes its connection first (RFC 6455 section 7.1.1), then the client."""
+        backend.close()
+        await self.leave(client)
 
     async def assertEnded(
         self, party: Party, detail: str = "", client: int = 1006, backend: int = 1006
@@ -112,8 +117,7 @@ class CloseTests(SessionTestCase):
                     await second.hearClose(code, reason)
                     second.sayClose(code, reason)
                     await first.hearClose(code, reason)
-                    backend.close()
-                    await client.hearEnd()
+                    await self.part(client, backend)
                     seen = 1005 if code is None else code
                     said = "without a code" if code is None else f"closed: {code} {reason}"
                     await self.assertEnded(party, said.rstrip(), seen, seen)
@@ -127,7 +131,7 @@ class CloseTests(SessionTestCase):
         await backend.hearClose(4000)
         backend.sayClose(4001, "mine")
         await client.hearClose(4001, "mine")
-        backend.close()
+        await self.part(client, backend)
         await self.assertEnded(Party.CLIENT, "closed: 4000", client=4001, backend=4000)
 
     async def test_both(self) -> None:
@@ -138,8 +142,7 @@ class CloseTests(SessionTestCase):
         backend.sayClose(4001)
         await client.hearClose(4001)
         await backend.hearClose(4000)
-        backend.close()
-        await client.hearEnd()
+        await self.part(client, backend)
         (end,) = await self.ends()
         self.assertEqual(dict(end.codes), {Party.CLIENT: 4001, Party.BACKEND: 4000})
 
@@ -154,8 +157,7 @@ class CloseTests(SessionTestCase):
         await client.hearText(b"not yet")
         backend.sayClose(1000)
         await client.hearClose(1000)
-        backend.close()
-        await client.hearEnd()
+        await self.part(client, backend)
         self.assertEqual(bytes(backend.heard), b"")
 
     async def test_backendStays(self) -> None:
@@ -183,7 +185,7 @@ class CloseTests(SessionTestCase):
         await backend.hearClose(1000)
         backend.sayClose()
         await client.hearEnd(encodeClose(1000))
-        await backend.gone()
+        await self.leave(backend)
         await self.assertEnded(Party.CLIENT, "closed: 1000", 1000, 1000)
 
     async def test_neverAnswers(self) -> None:
@@ -385,7 +387,7 @@ class ViolationTests(SessionTestCase):
         await backend.hearClose(1000)
         backend.sayClose()
         await client.hearClose(1000)
-        backend.close()
+        await self.part(client, backend)
         await self.assertEnded(Party.CLIENT, "closed: 1000", 1000, 1000)
 
 
@@ -408,7 +410,8 @@ class VanishTests(SessionTestCase):
                         await second.hearText(b"last words")
                     await second.hearClose(code)
                     second.sayClose(code)
-                    await self.leave(first, second)
+                    await self.leave(second)
+                    first.close()
                     side = "client" if party is Party.BACKEND else "backend"
                     other = "backend" if party is Party.BACKEND else "client"
                     (end,) = await self.ends()
@@ -466,6 +469,7 @@ class VanishTests(SessionTestCase):
         await backend.hearClose(1001)
         await turns()
         self.clock.advance(7)
+        self.clock.advance(1)
         await backend.gone()
         await self.assertEnded(Party.CLIENT, backend=1001)
 
@@ -479,12 +483,11 @@ class VanishTests(SessionTestCase):
         await settled(client)
         client.vanish()
         await turns()
-        if not self.closed():
-            self.events_before = len(self.events)
         # A leg that is not read hears of nothing: the idle time is what ends it.
         self.clock.advance(3600)
         await turns()
         self.clock.advance(7)
+        self.clock.advance(1)
         await self.until(lambda: not self.openLegs(), "both legs to be lost")
         self.assertEqual(len(await self.ends()), 1)
 
@@ -510,8 +513,7 @@ class TimeTests(SessionTestCase):
         await backend.hearClose(1001, "idle")
         client.sayClose(1001)
         backend.sayClose(1001)
-        backend.close()
-        await client.hearEnd()
+        await self.part(client, backend)
         await self.assertEnded(Party.RELAY, "idle for 60 s", 1001, 1001)
 
     async def test_idleAndGone(self) -> None:
@@ -519,7 +521,8 @@ class TimeTests(SessionTestCase):
         await self.start(settings=RouteSettings(idleTimeout=60, closeTimeout=7))
         client, backend = await self.session()
         self.clock.advance(60)
-        await client.hearClose(1001, "idle")
+        for peer in (client, backend):
+            await peer.hearClose(1001, "idle")
         self.clock.advance(7)
         await self.leave(client, backend)
         await self.assertEnded(Party.RELAY, "idle", 1001, 1001)
@@ -541,8 +544,7 @@ class TimeTests(SessionTestCase):
         for peer in (client, backend):
             await peer.hearClose(1001)
             peer.sayClose(1001)
-        backend.close()
-        await client.hearEnd()
+        await self.part(client, backend)
         await self.assertEnded(Party.RELAY, "the relay stops", 1001, 1001)
         self.assertEqual(self.relay.openCount, 0)
 
@@ -555,8 +557,7 @@ class PluginTests(SessionTestCase):
         for peer in (client, backend):
             await peer.hearClose(code, reason)
             peer.sayClose(code)
-        backend.close()
-        await client.hearEnd()
+        await self.part(client, backend)
 
     async def test_raises(self) -> None:
         """A hook that fails ends that session with 1011, and no other."""
@@ -688,8 +689,7 @@ class PluginTests(SessionTestCase):
             backend.sayClose()
             await client.hearClose(1000)
             session.send(DOWN, "never")
-            backend.close()
-            await client.hearEnd()
+            await self.part(client, backend)
             await self.again()
 
     async def test_whileAttached(self) -> None:

@@ -1,23 +1,53 @@
 """
-All that an engine must do: one suite that each of them passes in each world it works in.
+All that an engine must do: suites that every engine passes in each world it works in.
+
+The module that tests an engine has this line, as tests of Twisted's own reactors do::
+
+    globals().update(engineTests("Portable", PortablePlane))
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.trial.unittest import TestCase
 
 from tests.plane.bytesuite import ByteSuite, StreamHookSuite
 from tests.plane.deflatesuite import DeflateSuite
 from tests.plane.framesuite import FrameSuite
 from tests.plane.messagesuite import MessageSuite
+from tests.plane.worlds import InMemory, OnSockets, UnderTLS
+from wsrelay.plane.engine import IPlane
 
-__all__ = ["EngineTests"]
+__all__ = ["SUITES", "WORLDS", "engineTests"]
+
+SUITES: Sequence[type[Any]] = (ByteSuite, StreamHookSuite, FrameSuite, MessageSuite, DeflateSuite)
+WORLDS: Sequence[type[Any]] = (InMemory, OnSockets, UnderTLS)
 
 
-class EngineTests(ByteSuite, StreamHookSuite, FrameSuite, MessageSuite, DeflateSuite):
+def engineTests(
+    engine: str,
+    make: Callable[[Any], IPlane],
+    worlds: Sequence[type[Any]] = WORLDS,
+    skip: str | None = None,
+) -> dict[str, type[TestCase]]:
     """
-    Mix this with a world of L{tests.plane.worlds} and a C{TestCase}, the world first, and
-    give it C{makePlane}::
+    A C{TestCase} for each suite in each world, by name.
 
-        class NativeOnSocketsTests(OnSockets, EngineTests, TestCase):
-            def makePlane(self):
-                return NativePlane(self.clock)
+    @param make: makes the plane, given a reactor or, in memory, a clock.
+    @param skip: why the engine cannot be tested here.
     """
+    made: dict[str, type[TestCase]] = {}
+    for suite in SUITES:
+        for world in worlds:
+            name = f"{engine}{suite.__name__.removesuffix('Suite')}{world.__name__}Tests"
+            body: dict[str, Any] = {
+                "__doc__": f"{suite.__doc__}\n({engine}, {world.__name__}.)",
+                "__module__": f"tests.plane.test_{engine.lower()}",
+                "makePlane": lambda self: make(self.clock),
+            }
+            if skip is not None:
+                body["skip"] = skip
+            made[name] = type(name, (world, suite, TestCase), body)
+    return made

@@ -1,35 +1,74 @@
 # -*- test-case-name: tests.plane.test_native -*-
 """
-The native engine keeps the rules of the portable one: the same suites, on real sockets.
+The native engine: the suite of all engines on real sockets, and what it does besides.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
-from tests.plane import bytesuite, framesuite
-from tests.plane.worlds import OnSockets, UnderTLS
-from wsrelay.plane.engine import IPlane
+from tests.plane.suite import engineTests
+from tests.plane.worlds import InMemory, OnSockets, UnderTLS
+from wsrelay.plane.portable import PortableLink
 
+NativePlane: Any = None
+NativeLink: Any = None
 try:
-    from wsrelay.plane.native import NativePlane
+    from wsrelay.plane.native import NativeLink, NativePlane
 except ImportError:
-    skip = "the extension is not built"
+    _SKIP: str | None = "the extension is not built: no compiler, or another platform"
+else:
+    _SKIP = None
+
+globals().update(engineTests("Native", NativePlane, (OnSockets, UnderTLS), _SKIP))
 
 
-class _Native(bytesuite.ByteSuite, bytesuite.StreamHookSuite, framesuite.FrameSuite):
-    def makePlane(self) -> IPlane:
-        """One plane for all links of a test."""
-        if not hasattr(self, "plane"):
-            self.plane = NativePlane(reactor)
-            self.addCleanup(reactor.removeReader, self.plane)
-        return self.plane
+class TakenTests(OnSockets, TestCase):
+    """Which legs the engine takes away from Twisted."""
+
+    skip = _SKIP
+
+    def makePlane(self) -> Any:
+        """The native engine."""
+        return NativePlane(reactor)
+
+    async def test_sockets(self) -> None:
+        """TCP is taken, and the reactor does not watch it any more."""
+        before = len(reactor.getReaders())  # type: ignore[attr-defined]  # the reactor is a module
+        link = await self.link()
+        self.assertIsInstance(link, NativeLink)
+        transports = [leg.transport for leg in (self.linked._legs)]  # type: ignore[attr-defined]  # ours
+        for transport in transports:
+            self.assertNotIn(transport._transport, reactor.getReaders())  # type: ignore[attr-defined]  # as above
+        self.assertGreaterEqual(len(reactor.getReaders()), before)  # type: ignore[attr-defined]  # as above
 
 
-class SocketTests(OnSockets, _Native, TestCase):
-    """On loopback sockets."""
+class TakenUnderTLSTests(UnderTLS, TestCase):
+    """TLS legs are taken with their session."""
+
+    skip = _SKIP
+
+    def makePlane(self) -> Any:
+        """The native engine."""
+        return NativePlane(reactor)
+
+    async def test_tls(self) -> None:
+        """TLS whose OpenSSL can be reached goes on natively."""
+        self.assertIsInstance(await self.link(), NativeLink)
 
 
-class TLSTests(UnderTLS, _Native, TestCase):
-    """TLS on both legs."""
+class NotTakenTests(InMemory, TestCase):
+    """What is no socket stays with the portable engine."""
+
+    skip = _SKIP
+
+    def makePlane(self) -> Any:
+        """The native engine."""
+        return NativePlane(reactor)
+
+    async def test_memory(self) -> None:
+        """A transport of another kind is relayed all the same."""
+        self.assertIsInstance(await self.link(), PortableLink)

@@ -7,38 +7,19 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.plane.suite import EngineTests
-from tests.plane.worlds import DOWN, UP, InMemory, OnSockets, Recorder, UnderTLS
+from tests.plane.suite import engineTests
+from tests.plane.worlds import DOWN, UP, Recorder
 from wsrelay.model import Direction, Interest
 from wsrelay.plane.engine import ILink, IPlane, Lane
 from wsrelay.plane.portable import PortableLink, PortablePlane
 from wsrelay.testing import Peer, pair, settle
 
-
-class _Portable:
-    clock: Any
-
-    def makePlane(self) -> IPlane:
-        """See L{World.makePlane}."""
-        return PortablePlane(self.clock)
-
-
-class PortableInMemoryTests(_Portable, InMemory, EngineTests, TestCase):
-    """The portable engine on transports in memory."""
-
-
-class PortableOnSocketsTests(_Portable, OnSockets, EngineTests, TestCase):
-    """The portable engine on TCP."""
-
-
-class PortableUnderTLSTests(_Portable, UnderTLS, EngineTests, TestCase):
-    """The portable engine between two TLS connections."""
+globals().update(engineTests("Portable", PortablePlane))
 
 
 class PortableLinkTests(SynchronousTestCase):

@@ -107,7 +107,8 @@ def _faultOf(backend: Backend, error: Exception) -> BackendFault:
     if isinstance(error, ConnectionClosed):
         return BackendFault(f"{backend.name} failed the TLS handshake: it closed the connection")
     detail = (isinstance(error, ConnectError) and error.args[0]) or error
-    return BackendFault(f"{backend.name} cannot be reached: {str(detail) or type(error).__name__}")
+    words = str(detail).rstrip(".") or type(error).__name__
+    return BackendFault(f"{backend.name} cannot be reached: {words}")
 
 
 def _sslReason(error: SSL.Error) -> str:

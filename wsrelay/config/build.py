@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define
-from OpenSSL import SSL
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
+from OpenSSL import SSL, crypto
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.resource import IResource
 
 from wsrelay.backends.backend import Backend
@@ -38,6 +37,7 @@ from wsrelay.interfaces import (
 from wsrelay.l4.forwarders import TCPForwarder, TLSPassthroughForwarder
 from wsrelay.l4.listener import Listener, ListenerSettings
 from wsrelay.l4.plans import Plans
+from wsrelay.l4.proxied import endpointFrom
 from wsrelay.l7.forwarder import HTTPForwarder
 from wsrelay.model import Decision, Forward, Refuse, Serve
 from wsrelay.plane.engine import IPlane
@@ -150,6 +150,9 @@ class _Builder:
                 plugin = await (
                     plugin if isinstance(plugin, Deferred) else Deferred.fromCoroutine(plugin)
                 )
+        except CancelledError:
+            # The relay is stopped before it has started.
+            raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             self.problems.append(f"plugin.{name}: {table.use} could not be made: {what}")
@@ -253,7 +256,7 @@ class _Builder:
         endpoints = []
         for endpoint in table.endpoint:
             try:
-                endpoints.append(serverFromString(self._relay.reactor, endpoint))
+                endpoints.append(endpointFrom(self._relay.reactor, endpoint, table.headTimeout))
             except Exception as error:
                 why = _endpointProblem(endpoint, error)
                 self.problems.append(f'listener.{name}.endpoint: "{endpoint}": {why}')
@@ -296,7 +299,7 @@ def _endpointProblem(endpoint: str, error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, SSL.Error):
+    if isinstance(error, (SSL.Error, crypto.Error)):
         return "its file holds no key and certificate that can be read"
     if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
         return "systemd has passed no such socket"

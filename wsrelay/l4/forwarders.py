@@ -49,17 +49,21 @@ def _settled(transport: Any) -> tuple[str | None, tuple[str, ...]]:
 
 
 class LegFactory(Factory):
-    """Accepts connections as legs, and calls C{arrived} with each."""
+    """
+    Accepts connections as legs.
+
+    @ivar arrived: called with each L{Leg}, as soon as its connection is there.
+    """
 
     noisy = False
 
     def __init__(self, arrived: Callable[[Any], None]) -> None:
-        """@param arrived: called with a L{Leg}, as soon as its connection is there."""
-        self._arrived = arrived
+        """@param arrived: called with each L{Leg}, as soon as its connection is there."""
+        self.arrived = arrived
 
     def buildProtocol(self, addr: Any) -> Leg:
         """One connection, one leg."""
-        return Arrival(self._arrived)
+        return Arrival(self.arrived)
 
 
 def _turnAway(listener: Listener, leg: Leg, inbound: Inbound, error: ClientFault) -> None:

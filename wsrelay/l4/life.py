@@ -67,8 +67,8 @@ class Life:
 
     def decided(self, decision: Decision | None) -> None:
         """The policies have spoken."""
-        self.phase = Phase.DIAL
         if isinstance(decision, Forward):
+            self.phase = Phase.DIAL
             self.route = decision
         self._relay.observe(Decided(self.inbound.id, self._seconds(), decision))
 

@@ -46,7 +46,7 @@ class ListenerSettings:
 
     headTimeout: float = 10.0
     keepAliveTimeout: float = 75.0
-    maxHead: int = 32768
+    maxHead: int = 16384
     maxHeaders: int = 100
 
 

@@ -20,10 +20,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.errors import BadRequest, ClientFault, RequestTimeout
+from wsrelay.model import Address
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.clienthello import ClientHello, HelloReader
+from wsrelay.wire.proxyproto import Proxied
 
-__all__ = ["Arrival", "Shake", "Sniffer"]
+__all__ = ["Arrival", "Patience", "Shake", "Sniffer"]
 
 
 @implementer(IHandshakeListener)
@@ -31,13 +33,28 @@ class Arrival(Leg):
     """
     The leg of a client.
 
-    @ivar shaken: called when the TLS handshake is complete, where TLS ends here.
+    @ivar hasShaken: whether the TLS handshake is complete, where TLS ends here.
+    @ivar shaken: called when it is.
+    @ivar proxied: what a balancer in front said about the client.
     """
 
+    hasShaken = False
     shaken: Callable[[], None] | None = None
+    proxied = Proxied()
+
+    @property
+    def peer(self) -> Address:
+        """Where the client is."""
+        return self.proxied.source or super().peer
+
+    @property
+    def local(self) -> Address:
+        """Where the client arrived."""
+        return self.proxied.destination or super().local
 
     def handshakeCompleted(self) -> None:
         """Encryption has started."""
+        self.hasShaken = True
         if self.shaken is not None:
             self.shaken()
 
@@ -47,8 +64,13 @@ class Arrival(Leg):
         super().connectionLost(reason)
 
 
-class _Patience:
-    """In charge of a leg for a while; then the leg holds still, and one of two is called."""
+class Patience:
+    """
+    In charge of a leg for a while; then the leg holds still, and one of two is called.
+
+    What comes is the business of a subclass, which has C{received} and calls L{let} at its
+    end, or L{give} with what is wrong.
+    """
 
     def __init__(
         self,
@@ -58,6 +80,11 @@ class _Patience:
         what: str,
         failed: Callable[[ClientFault], None],
     ) -> None:
+        """
+        @param timeout: seconds for all of it.
+        @param what: what is waited for, for the log.
+        @param failed: called once if it does not come: too late, or the client is gone.
+        """
         self._leg = leg
         self._what = what
         self._failed = failed
@@ -69,27 +96,28 @@ class _Patience:
 
     def finished(self) -> None:
         """The client ended its stream before it had said enough."""
-        self._give(BadRequest(f"closed before its {self._what} was complete"))
+        self.give(BadRequest(f"closed before its {self._what} was complete"))
 
     def lost(self, reason: Failure) -> None:
         """The client left."""
-        self._give(BadRequest(f"left before its {self._what} was complete"))
+        self.give(BadRequest(f"left before its {self._what} was complete"))
 
     def _late(self) -> None:
-        self._give(RequestTimeout(f"the {self._what} was not complete in time"))
+        self.give(RequestTimeout(f"the {self._what} was not complete in time"))
 
-    def _give(self, error: ClientFault) -> None:
-        self._let()
+    def give(self, error: ClientFault) -> None:
+        """It will not come."""
+        self.let()
         self._failed(error)
 
-    def _let(self, rest: bytes = b"") -> None:
-        """Have the leg hold still."""
+    def let(self, rest: bytes = b"") -> None:
+        """Have the leg hold still, C{rest} for the next in charge."""
         if self._timer.active():
             self._timer.cancel()
         self._leg.hold(rest)
 
 
-class Sniffer(_Patience):
+class Sniffer(Patience):
     """Receives from a leg until the ClientHello is complete; then the leg holds all of it."""
 
     def __init__(
@@ -115,14 +143,14 @@ class Sniffer(_Patience):
         try:
             hello = self._reader.feed(data)
         except BadRequest as error:
-            self._give(error)
+            self.give(error)
             return
         if hello is not None:
-            self._let(self._reader.data)
+            self.let(self._reader.data)
             self._read(hello)
 
 
-class Shake(_Patience):
+class Shake(Patience):
     """In charge of a leg until its TLS handshake is complete; what came behind it is held."""
 
     def __init__(
@@ -140,6 +168,9 @@ class Shake(_Patience):
         """
         super().__init__(clock, leg, timeout, "TLS handshake", failed)
         self._done = done
+        if leg.hasShaken:
+            self._shaken()
+            return
         leg.shaken = self._shaken
         leg.hand(self)
 
@@ -148,9 +179,9 @@ class Shake(_Patience):
         self._leg.hold(data)
 
     def _shaken(self) -> None:
-        self._let()
+        self.let()
         self._done()
 
     def lost(self, reason: Failure) -> None:
         """The client left, or TLS failed."""
-        self._give(BadRequest(f"no TLS handshake: {reason.getErrorMessage()}"))
+        self.give(BadRequest(f"no TLS handshake: {reason.getErrorMessage()}"))

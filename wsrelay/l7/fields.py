@@ -115,7 +115,7 @@ def outboundRequest(inbound: Inbound, isUpgrade: bool, authority: str) -> Outbou
     if host is None:
         host = authority
         headers.set("Host", host)
-    client = inbound.client.host if inbound.client.ip is not None else "unknown"
+    client = str(inbound.client.ip) if inbound.client.ip is not None else "unknown"
     headers.add("X-Forwarded-For", client)
     headers.add("X-Forwarded-Proto", "https" if inbound.secure else "http")
     headers.add("X-Forwarded-Host", host)

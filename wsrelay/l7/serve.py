@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.server import Site
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 from wsrelay.errors import ClientFault, ContentTooLarge
 from wsrelay.l7.fields import framed, outboundRequest
@@ -77,7 +78,8 @@ class Served:
         self._linger = Linger(
             self._hub.reactor, self._leg, exchange.listener.settings.keepAliveTimeout
         )
-        self._transport = ServedTransport(self, self._leg)
+        kind = SecureServedTransport if self._leg.isTLS else ServedTransport
+        self._transport = kind(self, self._leg)
 
     def begin(self) -> None:
         """Hand the request over."""
@@ -235,8 +237,6 @@ class ServedTransport:
         self.isTaken = False
         self.isMute = False
         self._isPulling = False
-        if leg.isTLS:
-            directlyProvides(self, ISSLTransport, providedBy(self))
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the real transport knows: TLS facts, TCP options."""
@@ -258,6 +258,9 @@ class ServedTransport:
             # The channel is still the registered producer; it would shut out its successor.
             self._leg.starve()
             self._served.soon()
+
+    # What Autobahn sets where TLS is a protocol that wraps another.
+    wrappedProtocol = protocol
 
     def getPeer(self) -> Any:
         """The client's address."""
@@ -321,6 +324,20 @@ class ServedTransport:
     def stopProducing(self) -> None:
         """Nobody wants what is read."""
         self.loseConnection()
+
+
+@implementer(ISSLTransport)
+class SecureServedTransport(ServedTransport):
+    """
+    The same where TLS ended here.
+
+    It gives itself out as Twisted's TLS transport, which it has all the methods of: Autobahn
+    asks for that very class before it looks at the certificate and the channel binding.
+    """
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]  # that is the point
+        return TLSMemoryBIOProtocol
 
 
 def _ascii(value: bytes) -> bytes:

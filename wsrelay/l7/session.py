@@ -64,7 +64,7 @@ _INTERNAL_ERROR = 1011
 _NO_CODE = 1005
 _NO_CLOSE = 1006
 
-# Seconds for a Close that was held back to leave, when the close timeout is over.
+# Seconds for both sides to go in peace, when the close timeout is over.
 _LAST_WORDS = 1.0
 
 _ABOUT = {Party.CLIENT: _GOING_AWAY, Party.BACKEND: _INTERNAL_ERROR}
@@ -126,7 +126,7 @@ class Session:
         levels = {direction: lane.level for direction, lane in lanes.items()}
         self._life.established(Kind.SESSION, levels, self.subprotocol, extensions)
         self._link = self._listener.plane.link(client, backend, lanes, self)
-        self._listener.relay.opened(self, self._leave)
+        self._listener.relay.opened(self, self._leave, self._link.abort)
 
     def begin(self) -> None:
         """Let the bytes move."""
@@ -279,11 +279,11 @@ class Session:
         self._owed[direction] = close
 
     def _late(self) -> None:
-        """The close timeout has run out: who is owed a Close gets it now."""
+        """
+        The close timeout has run out: who is owed a Close gets it now, and whoever still
+        reads sees a clean end; only then is the rest cut.
+        """
         assert self._link is not None
-        if not self._owed:
-            self._link.abort()
-            return
         for direction, close in list(self._owed.items()):
             self._tell(direction, close)
         self._deadline = Deadline(self._listener.relay.reactor, _LAST_WORDS)
@@ -311,4 +311,3 @@ class Session:
             self._life.codes.setdefault(party, _NO_CLOSE)
         self._listener.relay.closed(self)
         self._life.close(self.counts())
-

@@ -457,7 +457,7 @@ static int flow_check_close(Flow *f, const uint8_t *payload, size_t n)
 
 static void flow_tell_close(Flow *f, const uint8_t *payload, size_t n)
 {
-    f->silent = 1;
+    f->mute = f->silent = 1;
     if (n < 2)
         tell(f->source->link, "closeReceived", "(iOs)", (int)f->index, Py_None, "");
     else
@@ -750,12 +750,13 @@ static int message_ask(Flow *f, uint8_t first, PyObject *payload, const uint8_t 
         Py_INCREF(verdict);
     }
     flow_sync(f);
-    if (message)
+    if (message) {
         tell(l, "decide", "(iOOOy#i)", (int)f->index, message, payload, verdict,
              (const char *)wire, (Py_ssize_t)n, compressed);
-    if (!f->mute && buffer_length(&f->opposite->out) > SCRATCH) f->crowded = 1;
-    else
-        PyErr_WriteUnraisable(f->hook);
+        if (!f->mute && buffer_length(&f->opposite->out) > SCRATCH) f->crowded = 1;
+    } else {
+        PyErr_WriteUnraisable(verdict);
+    }
     Py_XDECREF(message);
     Py_DECREF(verdict);
     Py_DECREF(payload);
@@ -1347,6 +1348,11 @@ static PyObject *link_mute(Link *l, PyObject *args)
             f->mute = 1;
         }
         if (f->level == LEVEL_BYTES) f->silent = 1;
+        if (f->mute && (f->waiting || f->crowded)) {
+            /* What is still to be answered will change nothing. */
+            f->waiting = f->crowded = 0;
+            f->again = 1;
+        }
         flow_later(f);
     }
     PyBuffer_Release(&last);

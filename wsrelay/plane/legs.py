@@ -77,6 +77,7 @@ class Leg(Protocol):
         self._charge: object = None
         self._early: list[bytes] = []
         self._atEnd = False
+        self._isFinished = False
         self._isLingering = False
         self._reason: Failure | None = None
         self._producer: Any = None
@@ -203,8 +204,10 @@ class Leg(Protocol):
 
     def finish(self) -> None:
         """Send FIN after all that was written; TLS has no half-close, so close there."""
-        if self.isLost:
+        # Asked twice, Twisted would write nothing once more, behind the FIN, and break it off.
+        if self.isLost or self._isFinished:
             return
+        self._isFinished = True
         self.starve()
         if self.isTLS or not hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseConnection()

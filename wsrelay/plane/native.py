@@ -84,7 +84,7 @@ class NativePlane:
         self._reactor = reactor
         self._portable = PortablePlane(reactor)
         self._plane = _native.Plane(Message)
-        self._isWatched = False
+        self._links = 0
         tls = _tlsAddresses()
         self._setFd: Any = None
         if tls is not None:
@@ -103,13 +103,13 @@ class NativePlane:
         return "plane"
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor forgets us; it does so at its end only."""
-        self._isWatched = False
+        """The reactor is at its end."""
 
-    @property
-    def openCount(self) -> int:
-        """How many links are open."""
-        return self._plane.links
+    def closed(self) -> None:
+        """A link is over; without any, the reactor need not watch."""
+        self._links -= 1
+        if not self._links:
+            self._reactor.removeReader(self)
 
     def link(
         self, client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner
@@ -118,10 +118,14 @@ class NativePlane:
         taken = self._reach(client), self._reach(backend)
         if taken[0] is None or taken[1] is None:
             return self._portable.link(client, backend, lanes, owner)
-        if not self._isWatched:
-            self._isWatched = True
+        if not self._links:
             self._reactor.addReader(self)
-        return NativeLink(self._plane, self._setFd, (client, backend), taken, lanes, owner)
+        self._links += 1
+        return NativeLink(self, self._setFd, (client, backend), taken, lanes, owner)
+
+    def join(self, *arguments: Any) -> Any:
+        """A link of the extension's."""
+        return self._plane.link(*arguments)
 
     def _reach(self, leg: Leg) -> tuple[Any, Any] | None:
         """The socket's own transport below a leg, and its TLS, if it can be taken."""
@@ -225,7 +229,7 @@ class NativeLink:
 
     def __init__(
         self,
-        plane: Any,
+        plane: NativePlane,
         setFd: Any,
         legs: tuple[Leg, Leg],
         taken: tuple[Any, Any],
@@ -241,7 +245,9 @@ class NativeLink:
         detached = [self._detach(leg, *each) for leg, each in zip(legs, taken, strict=True)]
         (fd0, ssl0, early0, unsent0), (fd1, ssl1, early1, unsent1) = detached
         self._early = early0, early1
-        self._link = plane.link(
+        self._plane = plane
+        self._lost = 0
+        self._link = plane.join(
             self, fd0, fd1, ssl0, ssl1, self._describe(0), self._describe(1)
         )
         for index, unsent in ((1, unsent0), (0, unsent1)):
@@ -349,9 +355,10 @@ class NativeLink:
     def lost(self, index: int, error: int) -> None:
         """A descriptor was closed: let the transport run its end, and with it the leg."""
         leg, (transport, _) = self._legs[index], self._taken[index]
+        self._lost += 1
+        if self._lost == 2:
+            self._plane.closed()
         transport.connectionLost(_failure(error))
-        if not leg.isLost:
-            leg.connectionLost(_failure(error))
 
     def ended(self, index: int) -> None:
         """The end of a stream; a stream filter may have a last word."""
