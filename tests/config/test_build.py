@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from tests.certificates import theAuthority
 from wsrelay.backends.balancers import LeastConnections, RoundRobin
-from wsrelay.config.build import Built, build, makePlane, observersOf
+from wsrelay.config.build import Built, build, observersOf
 from wsrelay.config.load import loads
 from wsrelay.errors import ConfigurationError
 from wsrelay.interfaces import (
@@ -316,16 +316,6 @@ class BuildTests(Building):
             'balancer = "first"\n[plugin.first]\nuse = "HERE:First"\n'
         )
         self.assertIs(made.pools["p"]._balancer, made.plugins["first"])
-
-
-class PlaneTests(SynchronousTestCase):
-    """The engine."""
-
-    def test_auto(self) -> None:
-        """There is always one."""
-        for wanted in ("auto", "portable"):
-            self.assertTrue(makePlane(wanted, MemoryReactorClock()).name)
-        self.assertEqual(makePlane("portable", MemoryReactorClock()).name, "portable")
 
 
 #: A listener and a pool that are fine, for what is wrong elsewhere.

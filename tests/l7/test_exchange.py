@@ -162,7 +162,7 @@ class DecisionTests(ExchangeTestCase):
             self.assertTrue(heard.startswith(b"HTTP/1.1"), heard)
             await self.ends(2)
             status = respond.status
-            await self.assertEnd(Party.RELAY, Phase.DIAL, f"answered {status}", status)
+            await self.assertEnd(Party.RELAY, Phase.DECIDE, f"answered {status}", status)
             await self.again()
 
     async def test_refusals(self) -> None:

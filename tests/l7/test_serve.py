@@ -303,7 +303,7 @@ class ResourceTests(RelayTestCase):
         client.say(
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000)
         )
-        head, body = await self.body(client)
+        _, body = await self.body(client)
         self.assertEqual((secure, len(body)), ([True], 200_000))
         await self.until(lambda: not self.openLegs(), "the connection to end")
 
@@ -384,6 +384,13 @@ class WebSocketTests(RelayTestCase):
             client.sayFrame(BINARY, b"x" * 5_000_000)
             self.assertEqual(await client.frame(), (0x80 | BINARY, b"x" * 5_000_000))
             await self.again()
+
+    async def test_secure(self) -> None:
+        """It knows what TLS says about the client."""
+        await self.open(tls=True)
+        details = self.factory.opened[0].transport_details
+        self.assertTrue(details.is_secure)
+        self.assertNotEqual(details.channel_id["tls-unique"], bytes(32))
 
     async def test_backpressure(self) -> None:
         """It may register a producer, which is paused while the client does not read."""
@@ -512,6 +519,16 @@ class WebSocketTests(RelayTestCase):
         await client.hearEnd()
         client.close()
         await self.assertEnd(Party.RELAY, Phase.RELAY, "the relay stops", 101)
+
+    async def test_failsAtOnce(self) -> None:
+        """One that fails when it has already taken the connection over: it is cut."""
+        await self.start(Serve(self.resource()))
+        self.patch(Echo, "makeConnection", lambda _, transport: 1 // 0)
+        client = await self.client()
+        client.say(UPGRADE + b"\r\n")
+        await client.hearCut()
+        await self.assertEnd(Party.PLUGIN, Phase.RELAY, "the resource failed")
+        self.assertGreater(len(self.flushLoggedErrors()), 0)
 
     async def test_later(self) -> None:
         """A resource may take its time before it takes the connection over."""

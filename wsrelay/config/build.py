@@ -40,13 +40,14 @@ from wsrelay.l4.plans import Plans
 from wsrelay.l4.proxied import endpointFrom
 from wsrelay.l7.forwarder import HTTPForwarder
 from wsrelay.model import Decision, Forward, Refuse, Serve
+from wsrelay.plane.choice import makePlane
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.portable import PortablePlane
 from wsrelay.plane.verdicts import isLater
 from wsrelay.routing.table import Rule, Table
 from wsrelay.tls import BackendTLS
 
-__all__ = ["Built", "build", "makePlane", "observersOf"]
+__all__ = ["Built", "build", "observersOf"]
 
 _FORWARDERS: dict[str, Any] = {
     "http": HTTPForwarder,
@@ -71,19 +72,6 @@ class Built:
     listeners: list[Listener]
     pools: dict[str, Pool]
     plugins: dict[str, Any]
-
-
-def makePlane(wanted: str, reactor: Any) -> IPlane:
-    """
-    The engine.
-
-    @raise ConfigurationError: C{native} is wanted and cannot be had.
-    """
-    if wanted == "native":
-        raise ConfigurationError(
-            ['relay.plane: the native plane is not built in this installation; use "auto"']
-        )
-    return PortablePlane(reactor)
 
 
 async def build(configuration: schema.Configuration, relay: Any) -> Built:

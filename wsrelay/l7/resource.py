@@ -32,14 +32,17 @@ from wsrelay.l4.plans import Plans
 from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.pages import page, phrase
 from wsrelay.model import Forward, Headers, Inbound, Request, Respond, RouteSettings
+from wsrelay.plane.choice import makePlane
 from wsrelay.plane.legs import Leg, addressOf
-from wsrelay.plane.portable import PortablePlane
 from wsrelay.tls import BackendTLS
 from wsrelay.wire.bodies import BodyKind, Framing
 from wsrelay.wire.handshake import wantsUpgrade
 from wsrelay.wire.heads import parseRequest, writeRequest, writeResponse
 
 __all__ = ["RelayResource"]
+
+
+_SETTINGS = RouteSettings()
 
 
 @implementer(IResource)
@@ -54,7 +57,7 @@ class RelayResource:
         self,
         pool: Pool | Sequence[str],
         filters: Mapping[str, Any] | None = None,
-        settings: RouteSettings = RouteSettings(),
+        settings: RouteSettings = _SETTINGS,
         observers: Sequence[Any] = (),
         reactor: Any = None,
     ) -> None:
@@ -79,7 +82,7 @@ class RelayResource:
             (),
             Hub(reactor, observers),
             Plans({pool.name: pool}, filters),
-            PortablePlane(reactor),
+            makePlane("auto", reactor),
             otherwise=Forward(pool.name, tuple(filters), "resource", settings),
         )
 
@@ -245,6 +248,6 @@ def _taken(channel: HTTPChannel) -> Leg:
         transport.protocol.wrappedProtocol = leg
     else:
         transport.protocol = leg
-    leg.makeConnection(transport)
+    leg.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted
     leg.hold(early)
     return leg

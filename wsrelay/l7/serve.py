@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from twisted.internet.interfaces import IPushProducer, ISSLTransport, ITCPTransport
+from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from wsrelay.l7.exchange import Exchange
 
 __all__ = ["Served"]
+
+_log = Logger()
 
 _HANDSHAKE = (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions")
 _CLOSE = ((b"Connection", b"close"),)
@@ -93,7 +96,13 @@ class Served:
         else:
             head = self._head()
             self._counts[Direction.TO_BACKEND].bytes += len(head)
-            channel.dataReceived(head)
+            try:
+                channel.dataReceived(head)
+            except Exception:
+                # What fails once it has taken the transport, C{twisted.web} cannot answer for.
+                _log.failure("{id}: the resource failed", id=self._life.inbound.id)
+                self._life.end(Party.PLUGIN, "the resource failed")
+                self._leg.abort()
         self._leg.resumeProducing()
         self._leg.hand(self)
 
@@ -196,8 +205,9 @@ class Served:
         self._life.end(Party.CLIENT, "closed its connection")
         self._linger.lost()
         self._hub.closed(self)
-        self._transport.protocol.connectionLost(reason)
         self._life.close(self._counts)
+        # Last, for it is not ours and may raise.
+        self._transport.protocol.connectionLost(reason)
 
     # -- what the transport tells
 
@@ -335,8 +345,8 @@ class SecureServedTransport(ServedTransport):
     asks for that very class before it looks at the certificate and the channel binding.
     """
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]  # that is the point
+    @property  # type: ignore[misc]  # it cannot be set, as it should be
+    def __class__(self) -> type:
         return TLSMemoryBIOProtocol
 
 

@@ -101,8 +101,8 @@ class MessageFlow(Flow):
                 self._ask(item)
         else:
             if not self.isMute:
-                isReplaced = item.opcode == CLOSE and self.instead is not None
-                self.sink.write(self.instead if isReplaced else item.wire)
+                isLast = item.opcode == CLOSE
+                self.sink.write((self.instead if isLast else None) or item.wire)
             if item.opcode == CLOSE:
                 # Nothing may follow it (RFC 6455 section 5.5.1).
                 self.hush()

@@ -13,8 +13,8 @@ relayed by the portable engine; the owner of the link does not notice.
 
 from __future__ import annotations
 
-import os
 import errno as errors
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -247,9 +247,7 @@ class NativeLink:
         self._early = early0, early1
         self._plane = plane
         self._lost = 0
-        self._link = plane.join(
-            self, fd0, fd1, ssl0, ssl1, self._describe(0), self._describe(1)
-        )
+        self._link = plane.join(self, fd0, fd1, ssl0, ssl1, self._describe(0), self._describe(1))
         for index, unsent in ((1, unsent0), (0, unsent1)):
             if unsent:
                 self._link.write(index, unsent)
@@ -354,7 +352,7 @@ class NativeLink:
 
     def lost(self, index: int, error: int) -> None:
         """A descriptor was closed: let the transport run its end, and with it the leg."""
-        leg, (transport, _) = self._legs[index], self._taken[index]
+        transport, _ = self._taken[index]
         self._lost += 1
         if self._lost == 2:
             self._plane.closed()
