@@ -189,9 +189,13 @@ class Program:
 
 
 def relayCommand(listen: int, *options: str) -> list[str]:
-    """The command that runs a relay on C{listen} of 127.0.0.1 with these further options."""
+    """
+    The command that runs a relay on C{listen} of 127.0.0.1 with these further options, on the
+    plane that the environment variable C{WSRELAY_PLANE} names.
+    """
     endpoint = f"tcp:{listen}:interface=127.0.0.1"
-    return [*_TWISTD, "-n", "--pidfile=", "wsrelay", "--listen", endpoint, *options]
+    plane = f"--plane={os.environ.get('WSRELAY_PLANE', 'auto')}"
+    return [*_TWISTD, "-n", "--pidfile=", "wsrelay", plane, "--listen", endpoint, *options]
 
 
 class Relay(Program):

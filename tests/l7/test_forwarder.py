@@ -17,6 +17,7 @@ from tests.l7.harness import (
     PAGE,
     SWITCH,
     UPGRADE,
+    OnNativePlane,
     RelayTestCase,
     answer,
     reactor,
@@ -238,3 +239,7 @@ class TLSTests(RelayTestCase):
         backend.close()
         await client.gone()
         await self.assertEnd(Party.CLIENT, Phase.RELAY, "closed: 1000", 101)
+
+
+class NativeTLSTests(OnNativePlane, TLSTests):
+    """The same on the native engine."""

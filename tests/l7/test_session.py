@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
-from tests.l7.harness import Client, RelayTestCase, Server, settled, turns
+from tests.l7.harness import Client, OnNativePlane, RelayTestCase, Server, settled, turns
 from tests.l7.test_exchange import Oops, later, raises
 from wsrelay.interfaces import IMessageFilter
 from wsrelay.model import (
@@ -746,3 +746,23 @@ class PluginTests(SessionTestCase):
         client.sayFrame(TEXT, b"hello")
         await backend.hearText(b"hello")
         self.assertEqual(session.counts()[UP].messages, 1)
+
+
+class NativeCloseTests(OnNativePlane, CloseTests):
+    """The same on the native engine."""
+
+
+class NativeTrafficTests(OnNativePlane, TrafficTests):
+    """The same on the native engine."""
+
+
+class NativeViolationTests(OnNativePlane, ViolationTests):
+    """The same on the native engine."""
+
+
+class NativeVanishTests(OnNativePlane, VanishTests):
+    """The same on the native engine."""
+
+
+class NativePluginTests(OnNativePlane, PluginTests):
+    """The same on the native engine."""

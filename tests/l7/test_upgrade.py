@@ -18,6 +18,7 @@ from tests.l7.harness import (
     SWITCH,
     UPGRADE,
     Client,
+    OnNativePlane,
     RelayTestCase,
     Server,
     answer,
@@ -525,3 +526,15 @@ class FilterTests(UpgradeTestCase):
         await backend.gone()
         await self.assertEnd(Party.PLUGIN, Phase.ANSWER, "broken: attach: Oops", 500)
         self.assertEqual(len(self.flushLoggedErrors(Oops)), 1)
+
+
+class NativeHandshakeTests(OnNativePlane, HandshakeTests):
+    """The same on the native engine."""
+
+
+class NativeExtensionTests(OnNativePlane, ExtensionTests):
+    """The same on the native engine."""
+
+
+class NativeFilterTests(OnNativePlane, FilterTests):
+    """The same on the native engine."""

@@ -162,6 +162,10 @@ def _flushed(transport: Any, tls: Any) -> bool:
     return not (tls._appSendBuffer or transport.dataBuffer or transport._tempDataBuffer)
 
 
+def _nothing() -> None:
+    """Stands in for what must not be done any more."""
+
+
 def _drained(tls: Any) -> bytes:
     """
     What OpenSSL has decrypted or can decrypt without reading more: after that the memory BIO
@@ -278,8 +282,10 @@ class NativeLink:
             setFd, ffi = self._setFd
             connection = tls._tlsConnection
             setFd(connection._ssl, fd)
-            # Its BIOs are gone with that; nobody may touch them again.
+            # Its BIOs are gone with that; nobody may touch them again, not even the method of
+            # Twisted's that may be delivering to us at this very moment (a backend's 101).
             tls._lostTLSConnection = True
+            tls._flushSendBIO = tls._flushReceiveBIO = _nothing
             ssl = int(ffi.cast("uintptr_t", connection._ssl))
         return fd, ssl, early, unsent
 
