@@ -24,6 +24,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
 
+    from wsrelay.answers import Answer
     from wsrelay.model import (
         Decision,
         Direction,
@@ -152,7 +153,7 @@ class IRoutingPolicy(Interface):
                 return Forward(pool=tenant) if tenant else None
     """
 
-    def route(inbound: Inbound) -> Decision | None:
+    def route(inbound: Inbound) -> Answer[Decision | None]:
         """Decide, or return C{None}."""
 
 
@@ -206,10 +207,10 @@ class IRequestFilter(Interface):
                 exchange.response.headers.remove("Server")
     """
 
-    def requestReceived(exchange: IExchange) -> Respond | None:
+    def requestReceived(exchange: IExchange) -> Answer[Respond | None]:
         """The request is about to be forwarded."""
 
-    def responseReceived(exchange: IExchange) -> Respond | None:
+    def responseReceived(exchange: IExchange) -> Answer[Respond | None]:
         """The response head is about to be forwarded."""
 
 

@@ -1,0 +1,1 @@
+A native data plane (Linux, built at installation) moves the bytes, WebSocket frames and TLS in C, with Python hooks called in line; `--plane auto|native|portable` chooses, and the portable plane in pure Python serves everywhere else.
