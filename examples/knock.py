@@ -8,9 +8,8 @@ says something else, or nothing for a while, is hung up on without an answer.
 
 A forwarder is an object with C{forwardingFactory(listener)}; what it returns is a Twisted
 protocol factory, and any that exists already will do (C{SOCKSv4Factory("")} is a SOCKS proxy).
-This one uses what the relay's own forwarders are made of: a I{leg} is one connection, whoever
-is in charge of it has the three methods of L{Door}, and C{leg.hold(rest)} lets go of it so
-that nothing is lost on the way to the next in charge. C{examples/knock.toml}::
+The protocol here reads one line and then gives its connection to the listener, which makes a
+tunnel of it, from the first byte behind the line. C{examples/knock.toml}::
 
     [listener.hidden]
     endpoint = "tcp:8080"
@@ -33,17 +32,14 @@ Run it, and knock::
 from __future__ import annotations
 
 import hmac
-from typing import Any
 
 from pydantic import Field
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay import IForwarder, IListener, IPluginMaker, IRelay, Options
-from wsrelay.l4.forwarders import LegFactory, inboundOf
-from wsrelay.l4.tunnel import Tunnel
-from wsrelay.plane.legs import Leg
 
 __all__ = ["Door", "Knock", "KnockForwarder", "KnockOptions", "knock"]
 
@@ -55,34 +51,32 @@ class KnockOptions(Options):
     timeout: float = Field(default=5.0, gt=0, description="how long it may take to, in seconds")
 
 
-class Door:
-    """In charge of a leg until the word was said."""
+class Door(Protocol):
+    """Keeps a connection until the word was said."""
 
-    def __init__(self, listener: Any, leg: Leg, options: KnockOptions) -> None:
+    def __init__(self, listener: IListener, options: KnockOptions) -> None:
         self._listener = listener
-        self._leg = leg
-        self._word = options.word.encode("utf-8")
+        self._options = options
         self._heard = b""
-        self._timer = listener.relay.reactor.callLater(options.timeout, leg.abort)
-        leg.hand(self)
 
-    def received(self, data: bytes) -> None:
+    def connectionMade(self) -> None:
+        """Somebody is there: wait for the word, but not for ever."""
+        later = self._listener.relay.reactor.callLater
+        self._timer = later(self._options.timeout, self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
         """Some bytes; they may be less than the line, or more."""
+        word = self._options.word.encode("utf-8")
         self._heard += data
         line, newline, rest = self._heard.partition(b"\n")
-        if newline and hmac.compare_digest(line.rstrip(b"\r"), self._word):
+        if newline and hmac.compare_digest(line.rstrip(b"\r"), word):
             self._timer.cancel()
-            self._leg.hold(rest)
-            Tunnel(self._listener, self._leg, inboundOf(self._listener, self._leg)).begin()
-        elif newline or len(line) > len(self._word) + 1:
-            self._leg.abort()
+            self._listener.tunnel(self.transport, rest)
+        elif newline or len(line) > len(word) + 1:
+            self.transport.abortConnection()
 
-    def finished(self) -> None:
-        """The client will say nothing more, and has not said enough."""
-        self._leg.abort()
-
-    def lost(self, reason: Failure) -> None:
-        """The connection is gone, whoever ended it."""
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, before the word or after its tunnel."""
         if self._timer.active():
             self._timer.cancel()
 
@@ -95,8 +89,8 @@ class KnockForwarder:
         self._options = options
 
     def forwardingFactory(self, listener: IListener) -> IProtocolFactory:
-        """A factory whose protocols are legs, each with a door in front of it."""
-        return LegFactory(lambda leg: Door(listener, leg, self._options))
+        """A factory whose protocols are doors."""
+        return Factory.forProtocol(lambda: Door(listener, self._options))  # type: ignore[arg-type]  # any callable
 
 
 @implementer(IPluginMaker)

@@ -328,6 +328,16 @@ class IListener(Interface):
             raises is a L{PluginFault<wsrelay.errors.PluginFault>}.
         """
 
+    def tunnel(transport: Any, early: bytes = b"") -> None:
+        """
+        Make a tunnel of a connection that this listener accepted: ask the policies, dial,
+        and relay. The protocol that had it hears nothing more but C{connectionLost} at the
+        end.
+
+        @param transport: the protocol's C{transport}.
+        @param early: bytes the protocol has read and not used; the backend gets them first.
+        """
+
 
 class IBackend(Interface):
     """One destination of a pool, as a balancer sees it."""

@@ -51,7 +51,6 @@ class MessageSuite(World):
             except (AssertionError, IndexError):
                 return False
 
-        heard = self.receiver(direction).heard
         await self.until(isThere)
         found = frames(self.receiver(direction).take(), direction)
         self.assertEqual(len(found), count)

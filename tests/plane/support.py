@@ -4,13 +4,12 @@ Reading what came out of a plane, without any of the relay's own readers.
 
 from __future__ import annotations
 
-import zlib
 from typing import NamedTuple
 
 from wsrelay.model import Direction
 from wsrelay.wire.frames import encode, encodeClose
 
-__all__ = ["KEY", "Frame", "Inflating", "closing", "framed", "frames", "unmasked"]
+__all__ = ["KEY", "Frame", "closing", "framed", "frames", "unmasked"]
 
 KEY = b"\x01\x02\x03\x04"
 
@@ -73,16 +72,3 @@ def framed(
 def closing(direction: Direction, code: int | None, reason: str = "") -> bytes:
     """A Close frame as a peer sends it this way."""
     return encodeClose(code, reason, KEY if direction is Direction.TO_BACKEND else None)
-
-
-class Inflating:
-    """A receiver that keeps its context (RFC 7692 section 7.2.2), by zlib alone."""
-
-    def __init__(self, bits: int = 15) -> None:
-        self._stream = zlib.decompressobj(-bits)
-
-    def message(self, frame: Frame) -> bytes:
-        """The payload of a whole message, inflated if it has to be."""
-        if not frame.rsv1:
-            return frame.payload
-        return self._stream.decompress(frame.payload + b"\x00\x00\xff\xff")

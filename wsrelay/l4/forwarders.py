@@ -17,35 +17,14 @@ from zope.interface import implementer
 from wsrelay.errors import ClientFault
 from wsrelay.interfaces import IForwarder
 from wsrelay.l4.life import Life
-from wsrelay.l4.listener import Listener
+from wsrelay.l4.listener import Listener, tlsFacts
 from wsrelay.l4.sniff import Arrival, Shake, Sniffer
 from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Inbound, Kind, Party, Phase
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.clienthello import ClientHello
 
-__all__ = ["LegFactory", "TCPForwarder", "TLSPassthroughForwarder", "inboundOf"]
-
-
-def inboundOf(listener: Any, leg: Leg) -> Inbound:
-    """
-    The facts about a client that has just arrived. Where TLS ends at the listener, its server
-    name and protocol are among them only once the handshake is complete.
-    """
-    serverName, alpn = _settled(leg.transport) if leg.isTLS else (None, ())
-    return Inbound(
-        listener.relay.newId(), listener.name, leg.peer, leg.local, leg.isTLS, serverName, alpn
-    )
-
-
-def _settled(transport: Any) -> tuple[str | None, tuple[str, ...]]:
-    """The server name and the protocol that a TLS handshake settled."""
-    name = transport.getHandle().get_servername()
-    protocol = getattr(transport, "negotiatedProtocol", None)
-    return (
-        name.decode("ascii", "replace").lower() if name else None,
-        (protocol.decode("ascii", "replace"),) if protocol else (),
-    )
+__all__ = ["LegFactory", "TCPForwarder", "TLSPassthroughForwarder"]
 
 
 class LegFactory(Factory):
@@ -89,14 +68,14 @@ class TCPForwarder:
 
 
 def _shaken(listener: Listener, leg: Arrival) -> None:
-    inbound = inboundOf(listener, leg)
+    inbound = listener.inbound(leg)
     if not leg.isTLS:
         leg.pauseProducing()
         Tunnel(listener, leg, inbound).begin()
         return
 
     def done() -> None:
-        serverName, alpn = _settled(leg.transport)
+        serverName, alpn = tlsFacts(leg.transport)
         known = evolve(inbound, serverName=serverName, alpn=alpn)
         Tunnel(listener, leg, known).begin()
 
@@ -117,7 +96,7 @@ class TLSPassthroughForwarder:
 
 def _sniffed(listener: Listener, leg: Leg) -> None:
     # Addresses are asked for now: a client that is gone has none.
-    inbound = inboundOf(listener, leg)
+    inbound = listener.inbound(leg)
 
     def read(hello: ClientHello) -> None:
         known = evolve(inbound, serverName=hello.serverName, alpn=hello.alpn)

@@ -22,12 +22,13 @@ from wsrelay.answers import Answer, whenAnswered
 from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
 from wsrelay.l4.plans import Plans
+from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Decision, Forward, Inbound, Refuse, Respond, Serve
 from wsrelay.plane.engine import IPlane
-from wsrelay.plane.legs import addressOf
+from wsrelay.plane.legs import Leg, addressOf, takeOver
 from wsrelay.plane.verdicts import isLater
 
-__all__ = ["Listener", "ListenerSettings"]
+__all__ = ["Listener", "ListenerSettings", "tlsFacts"]
 
 # A policy makes as many different decisions as it likes; what is kept of them is bounded.
 _MOST_NAMED = 1000
@@ -108,6 +109,21 @@ class Listener:
             if closing is not None:
                 await closing
 
+    def inbound(self, leg: Leg) -> Inbound:
+        """
+        The facts about a client that has just arrived. Where TLS ends at the listener, its
+        server name and protocol are among them only once the handshake is complete.
+        """
+        serverName, alpn = tlsFacts(leg.transport) if leg.isTLS else (None, ())
+        return Inbound(
+            self.relay.newId(), self.name, leg.peer, leg.local, leg.isTLS, serverName, alpn
+        )
+
+    def tunnel(self, transport: Any, early: bytes = b"") -> None:
+        """Make a tunnel of a connection, see L{IListener.tunnel}."""
+        leg = takeOver(transport, early)
+        Tunnel(self, leg, self.inbound(leg)).begin()
+
     def decide(self, inbound: Inbound) -> Decision | Deferred[Decision | None] | None:
         """Ask the policies, see L{IListener.decide}."""
         for position, (name, policy) in enumerate(self._policies):
@@ -177,3 +193,13 @@ def _own(answer: Answer[Any]) -> Deferred[Any]:
     own: Deferred[Any] = Deferred()
     whenAnswered(answer, own.callback, own.errback)
     return own
+
+
+def tlsFacts(transport: Any) -> tuple[str | None, tuple[str, ...]]:
+    """The server name (SNI) and the protocol (ALPN) that a TLS handshake settled."""
+    name = transport.getHandle().get_servername()
+    protocol = getattr(transport, "negotiatedProtocol", None)
+    return (
+        name.decode("ascii", "replace").lower() if name else None,
+        (protocol.decode("ascii", "replace"),) if protocol else (),
+    )

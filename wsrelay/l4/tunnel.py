@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
@@ -24,7 +24,6 @@ from wsrelay.backends.pool import Dialled
 from wsrelay.errors import NoRoute, PluginFault, Refused, RelayError, Violation
 from wsrelay.interfaces import ITunnel
 from wsrelay.l4.life import Life
-from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plan
 from wsrelay.l4.timers import Deadline, IdleTimer
 from wsrelay.model import (
@@ -43,6 +42,9 @@ from wsrelay.model import (
 from wsrelay.plane.engine import ILink, Lane
 from wsrelay.plane.legs import Leg
 from wsrelay.plane.verdicts import composeStream
+
+if TYPE_CHECKING:
+    from wsrelay.l4.listener import Listener
 
 __all__ = ["Tunnel", "partyOf", "sender"]
 

@@ -16,7 +16,6 @@ from attrs import evolve
 from twisted.python.failure import Failure
 
 from wsrelay.errors import ClientFault, RequestTimeout
-from wsrelay.l4.forwarders import inboundOf
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l7.exchange import Exchange
@@ -132,10 +131,7 @@ class Connection:
         self._exchange.begin()
 
     def _inbound(self, request: Request | None) -> Inbound:
-        leg = self._leg
-        serverName, alpn = _tlsFacts(leg.transport) if leg.isTLS else (None, ())
-        inbound = inboundOf(self._listener, leg)
-        return evolve(inbound, serverName=serverName, alpn=alpn, request=request)
+        return evolve(self._listener.inbound(self._leg), request=request)
 
     def _reject(self, error: ClientFault) -> None:
         """There is no request to make an exchange of: answer, and close."""
@@ -300,13 +296,3 @@ class Connection:
         self._stopTimer()
         self._state = self._linger.received
         self._linger.close()
-
-
-def _tlsFacts(transport: Any) -> tuple[str | None, tuple[str, ...]]:
-    """The server name and the protocol that the TLS handshake settled."""
-    name = transport.getHandle().get_servername()
-    protocol = getattr(transport, "negotiatedProtocol", None)
-    return (
-        name.decode("ascii", "replace").lower() if name else None,
-        (protocol.decode("ascii", "replace"),) if protocol else (),
-    )

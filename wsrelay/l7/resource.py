@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
@@ -33,7 +31,7 @@ from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.pages import page, phrase
 from wsrelay.model import Forward, Headers, Inbound, Request, Respond, RouteSettings
 from wsrelay.plane.choice import makePlane
-from wsrelay.plane.legs import Leg, addressOf
+from wsrelay.plane.legs import Leg, addressOf, takeOver
 from wsrelay.tls import BackendTLS
 from wsrelay.wire.bodies import BodyKind, Framing
 from wsrelay.wire.handshake import wantsUpgrade
@@ -241,13 +239,4 @@ def _taken(channel: HTTPChannel) -> Leg:
     channel._dataBuffer.clear()
     channel.setTimeout(None)
     transport.unregisterProducer()
-    leg = Leg(gone=lambda: channel.connectionLost(connectionDone))
-    if isinstance(transport, ProtocolWrapper):
-        transport.wrappedProtocol = leg
-    elif isinstance(transport.protocol, ProtocolWrapper):
-        transport.protocol.wrappedProtocol = leg
-    else:
-        transport.protocol = leg
-    leg.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted
-    leg.hold(early)
-    return leg
+    return takeOver(transport, early)

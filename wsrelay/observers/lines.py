@@ -40,7 +40,7 @@ def logObserver(out: Any, format: str) -> FileLogObserver:
 
 def textLine(event: Mapping[str, Any]) -> str:
     """One event as people read it; nothing if it is noise."""
-    message = formatEvent(dict(event))
+    message = _message(event)
     if _NOISE.fullmatch(message):
         return ""
     if failure := event.get("log_failure"):
@@ -53,7 +53,7 @@ def textLine(event: Mapping[str, Any]) -> str:
 
 def jsonLine(event: Mapping[str, Any]) -> str:
     """One event as a JSON object; nothing if it is noise."""
-    message = formatEvent(dict(event))
+    message = _message(event)
     if _NOISE.fullmatch(message):
         return ""
     line: dict[str, Any] = {
@@ -72,6 +72,17 @@ def jsonLine(event: Mapping[str, Any]) -> str:
 
 LINES = {"text": textLine, "json": jsonLine}
 """What makes a line of an event, by the name that the configuration writes."""
+
+
+def _message(event: Mapping[str, Any]) -> str:
+    """What happened. Twisted's formatter also calls C{{name()}}, at thirty times the price."""
+    words = event.get("log_format")
+    if isinstance(words, str) and "(" not in words:
+        try:
+            return words.format_map(event)
+        except Exception:
+            pass  # its own formatter says what is wrong with the event
+    return formatEvent(dict(event))
 
 
 def _when(event: Mapping[str, Any]) -> str:

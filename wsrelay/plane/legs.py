@@ -17,12 +17,13 @@ from typing import Any, Protocol as TypingProtocol
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.model import Address
 
-__all__ = ["Leg", "Receiver", "addressOf"]
+__all__ = ["Leg", "Receiver", "addressOf", "takeOver"]
 
 
 class Receiver(TypingProtocol):
@@ -240,3 +241,27 @@ class Leg(Protocol):
         if not self.isLost:
             self.starve()
             self.transport.abortConnection()
+
+
+def takeOver(transport: Any, early: bytes = b"") -> Leg:
+    """
+    Put a leg in place of the protocol of a connected transport.
+
+    The protocol hears nothing more but the end of the connection, as C{connectionLost}.
+
+    @param transport: what the protocol has as its C{transport}.
+    @param early: what it has read and not used.
+    @return: the leg, holding still.
+    """
+    # The transport of a protocol is the wrapper when there is one (TLS, a policy); what was
+    # made secure by startTLS has the wrapper as its protocol.
+    owner: Any = transport
+    name = "wrappedProtocol" if isinstance(owner, ProtocolWrapper) else "protocol"
+    if name == "protocol" and isinstance(owner.protocol, ProtocolWrapper):
+        owner, name = owner.protocol, "wrappedProtocol"
+    old = getattr(owner, name)
+    leg = Leg(gone=lambda: old.connectionLost(connectionDone))
+    setattr(owner, name, leg)
+    leg.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted
+    leg.hold(early)
+    return leg
