@@ -67,7 +67,7 @@ SIDEWAYS = {
     ("wire", "errors"),
     ("wire", "headers"),
     ("wire", "model"),
-    ("answers", "interfaces"),
+    ("interfaces", "answers"),
     ("backends", "plane"),  # a dial gives a leg
     ("backends", "tls"),
     ("l7", "l4"),

@@ -13,10 +13,11 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from tests.plane.bytesuite import ByteSuite, StreamHookSuite
+from tests.plane.bytesuite import ByteSuite
 from tests.plane.deflatesuite import DeflateSuite
 from tests.plane.framesuite import FrameSuite
 from tests.plane.messagesuite import MessageSuite
+from tests.plane.streamsuite import StreamHookSuite
 from tests.plane.worlds import InMemory, OnSockets, UnderTLS
 from wsrelay.plane.engine import IPlane
 
