@@ -339,6 +339,11 @@ class CommandTests(EndToEnd):
     def lend(self, environment: Path) -> None:
         """Let a new environment use the libraries of this interpreter, and twistd."""
         (packages,) = environment.glob("lib/python*/site-packages")
+        # Some versions of Python bring an old setuptools along, which would be found first.
+        for own in packages.glob("*setuptools*"):
+            shutil.rmtree(own)
+        for own in packages.glob("distutils-precedence.pth"):
+            own.unlink()
         (packages / "borrowed.pth").write_text(f"{borrowed()}\n")
         twistd = environment / "bin" / "twistd"
         python = environment / "bin" / "python"

@@ -188,6 +188,20 @@ class Program:
         self._process.wait(deadline)
 
 
+def waitForWords(program: Program, words: str, deadline: float = 30.0) -> None:
+    """
+    Return once C{program} has printed C{words}.
+
+    @param deadline: in seconds.
+    @raise TimeoutError: it did not in time.
+    """
+    end = time.monotonic() + deadline
+    while words not in program.output():
+        if time.monotonic() > end or not program.running:
+            raise TimeoutError(f"{words!r} was not printed:\n{program.output()}")
+        time.sleep(0.05)
+
+
 def relayCommand(listen: int, *options: str) -> list[str]:
     """
     The command that runs a relay on C{listen} of 127.0.0.1 with these further options, on the

@@ -21,7 +21,14 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from tests.endtoend.browser import Browser
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import (
+    ROOT,
+    EndToEnd,
+    Program,
+    freePort,
+    waitForPort,
+    waitForWords,
+)
 
 _TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 _ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
@@ -118,7 +125,8 @@ class DemoTests(EndToEnd):
         port = freePair()
         demo = self.demo(port)
         await asyncio.to_thread(waitForPort, port + 1, 30.0, lambda: demo.running)
-        self.assertIn(f"open http://127.0.0.1:{port}/ in a browser", demo.output())
+        said = f"open http://127.0.0.1:{port}/ in a browser"
+        await asyncio.to_thread(waitForWords, demo, said)
         folder = Path(self.mktemp()).absolute()
         async with Browser.open(folder) as browser:
             await browser.load(f"http://127.0.0.1:{port}/")
