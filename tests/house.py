@@ -98,6 +98,7 @@ NO_MODULE = {
     "tests/test_house.py": "this",
     "tests/test_examples.py": "runs examples/",
     "tests/test_docs.py": "runs what docs/ and README.md promise",
+    "tests/plane/test_native_frames.py": "wsrelay/plane/_frames.h, which is C",
     "tests/test_run.py": "run.py and .ci/run, which are not in the package",
 }
 

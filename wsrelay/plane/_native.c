@@ -797,6 +797,7 @@ static void text_begin(Flow *f, const ws_head *h)
 {
     const int is_fragment = h->kind != KIND_WHOLE && h->kind != KIND_FIRST;
     f->text_body = 0;
+    if (h->kind == KIND_CONTROL) return;
     if ((is_fragment ? f->fragment_first : h->first & (15 | BIT_RSV1)) != OP_TEXT) return;
     f->text_body = h->size;
     f->text_seen = 0;
