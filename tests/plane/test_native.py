@@ -5,6 +5,8 @@ The native engine: the suite of all engines on real sockets, and what it does be
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 from twisted.internet import reactor
@@ -44,6 +46,17 @@ class TakenTests(OnSockets, TestCase):
         for transport in transports:
             self.assertNotIn(transport._transport, reactor.getReaders())  # type: ignore[attr-defined]  # as above
         self.assertGreaterEqual(len(reactor.getReaders()), before)  # type: ignore[attr-defined]  # as above
+
+    async def test_noDescriptors(self) -> None:
+        """When there are no descriptors left, a link goes on with those that it has."""
+
+        def dup(descriptor: int) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(os, "dup", dup)
+        self.assertIsInstance(await self.link(), PortableLink)
+        self.client.say(b"still here")
+        await self.hears(self.backend, b"still here")
 
 
 class TakenUnderTLSTests(UnderTLS, TestCase):

@@ -118,10 +118,13 @@ class NativePlane:
         taken = self._reach(client), self._reach(backend)
         if taken[0] is None or taken[1] is None:
             return self._portable.link(client, backend, lanes, owner)
+        descriptors = _duplicates(taken[0][0], taken[1][0])
+        if descriptors is None:
+            return self._portable.link(client, backend, lanes, owner)
         if not self._links:
             self._reactor.addReader(self)
         self._links += 1
-        return NativeLink(self, self._setFd, (client, backend), taken, lanes, owner)
+        return NativeLink(self, self._setFd, (client, backend), taken, descriptors, lanes, owner)
 
     def join(self, *arguments: Any) -> Any:
         """A link of the extension's."""
@@ -160,6 +163,20 @@ def _flushed(transport: Any, tls: Any) -> bool:
     if transport.dataBuffer or transport._tempDataBuffer:
         transport.doWrite()
     return not (tls._appSendBuffer or transport.dataBuffer or transport._tempDataBuffer)
+
+
+def _duplicates(*transports: Any) -> tuple[int, ...] | None:
+    """A descriptor of our own for each; C{None} when there are not enough."""
+    found: list[int] = []
+    try:
+        for transport in transports:
+            found.append(os.dup(transport.fileno()))
+    except OSError as error:
+        for descriptor in found:
+            os.close(descriptor)
+        _log.warn("no descriptors left, relayed by the portable plane: {error}", error=error)
+        return None
+    return tuple(found)
 
 
 def _nothing() -> None:
@@ -237,6 +254,7 @@ class NativeLink:
         setFd: Any,
         legs: tuple[Leg, Leg],
         taken: tuple[Any, Any],
+        descriptors: tuple[int, ...],
         lanes: Mapping[Direction, Lane],
         owner: Owner,
     ) -> None:
@@ -246,8 +264,9 @@ class NativeLink:
         self._lanes = tuple(lanes[direction] for direction in _DIRECTIONS)
         self._owner = owner
         self._deflaters: list[Deflater | None] = [None, None]
-        detached = [self._detach(leg, *each) for leg, each in zip(legs, taken, strict=True)]
-        (fd0, ssl0, early0, unsent0), (fd1, ssl1, early1, unsent1) = detached
+        fd0, fd1 = descriptors
+        ssl0, early0, unsent0 = self._detach(legs[0], taken[0], fd0)
+        ssl1, early1, unsent1 = self._detach(legs[1], taken[1], fd1)
         self._early = early0, early1
         self._plane = plane
         self._lost = 0
@@ -264,8 +283,9 @@ class NativeLink:
         early, self._early = self._early, (b"", b"")
         self._link.start(*early)
 
-    def _detach(self, leg: Leg, transport: Any, tls: Any) -> tuple[int, int, bytes, bytes]:
-        """Descriptor, SSL address, what the leg had held, what was not sent yet."""
+    def _detach(self, leg: Leg, taken: Any, descriptor: int) -> tuple[int, bytes, bytes]:
+        """SSL address, what the leg had held, what was not sent yet."""
+        transport, tls = taken
         transport.stopReading()
         transport.stopWriting()
         ssl = 0
@@ -277,17 +297,16 @@ class NativeLink:
         )
         transport.dataBuffer, transport.offset = b"", 0
         transport._tempDataBuffer, transport._tempDataLen = [], 0
-        fd = os.dup(transport.fileno())
         if tls is not None:
             setFd, ffi = self._setFd
             connection = tls._tlsConnection
-            setFd(connection._ssl, fd)
+            setFd(connection._ssl, descriptor)
             # Its BIOs are gone with that; nobody may touch them again, not even the method of
             # Twisted's that may be delivering to us at this very moment (a backend's 101).
             tls._lostTLSConnection = True
             tls._flushSendBIO = tls._flushReceiveBIO = _nothing
             ssl = int(ffi.cast("uintptr_t", connection._ssl))
-        return fd, ssl, early, unsent
+        return ssl, early, unsent
 
     def _describe(self, index: int) -> tuple[Any, ...]:
         """A lane as the extension wants it."""
