@@ -75,6 +75,25 @@ class MessageSuite(World):
 
     # -- what hooks see
 
+    async def test_editedInPlace(self) -> None:
+        """A message edited in place goes on as it came with None, as it is now if returned."""
+        said = framed(UP, TEXT, b"as it came")
+
+        def edit(message: Message) -> None:
+            message.data, message.isText = b"\xff", False
+
+        await self.hooked(edit, UP)
+        self.client.say(said)
+        await self.hears(self.backend, said)
+
+        def retype(message: Message) -> Message:
+            message.isText = False
+            return message
+
+        await self.hooked(retype, DOWN)
+        self.backend.say(framed(DOWN, TEXT, b"now binary"))
+        await self.hears(self.client, framed(DOWN, BINARY, b"now binary"))
+
     async def test_untouched(self) -> None:
         """Without a hook, or when it answers None, the very frames that came go on."""
         seen: list[tuple[bytes, bool]] = []

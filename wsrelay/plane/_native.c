@@ -184,7 +184,7 @@ struct Link {
     Flow flow[2];
     double active;
     Link *next_dead;
-    uint8_t is_dead, in_plane;
+    uint8_t is_dead;
 };
 
 
@@ -722,10 +722,7 @@ static int message_ask(Flow *f, uint8_t first, PyObject *payload, const uint8_t 
             flow_tell_failure(f);
             return 0;
         }
-        int is_touched = *(PyObject **)((char *)message + p->data_offset) != payload ||
-                         *(PyObject **)((char *)message + p->is_text_offset) !=
-                             (is_text ? Py_True : Py_False);
-        if (verdict == Py_None && raw && !is_touched) {
+        if (verdict == Py_None && raw) {
             Py_DECREF(verdict);
             Py_DECREF(message);
             Py_DECREF(payload);
@@ -1169,7 +1166,6 @@ static void reap(Plane *p)
         }
         Py_CLEAR(l->handler);
         p->links--;
-        l->in_plane = 0;
         Py_DECREF(l);
     }
 }
@@ -1594,7 +1590,6 @@ static PyObject *plane_link(Plane *p, PyObject *args)
     }
     l->side[0].fd = fd[0];
     l->side[1].fd = fd[1];
-    l->in_plane = 1;
     p->links++;
     return Py_NewRef(l); /* one reference is the plane's, until reap() */
 }

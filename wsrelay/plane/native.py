@@ -463,22 +463,24 @@ class NativeLink:
         link = self._link
         if link.isMute(index):
             return
+        isText = wire[0] & 0x0F == TEXT
+        original = Message(payload, isText), wire, compressed
+        if verdict is None:
+            self._forward(index, *original)
+            return
         try:
             todo = parts(verdict, message)
         except Exception:
             self._failed(index, Failure())
             return
-        isTouched = message.data is not payload
+        isTouched = message.data is not payload or message.isText != isText
         isOriginal = not isTouched and any(part is message for part in todo)
         if compressed and not isOriginal:
             link.outOfStep(index)
         for part in todo:
             if part is message and isOriginal:
                 isOriginal = False
-                if not compressed or link.mayForward(index):
-                    link.write(index, wire)
-                else:
-                    self._write(index, message)
+                self._forward(index, *original)
             elif isinstance(part, Message):
                 self._write(index, part)
             elif isinstance(part, Reply):
@@ -487,6 +489,12 @@ class NativeLink:
                 self._owner.hookAsked(_DIRECTIONS[index], part)
                 if not link.isMute(index):
                     link.silence(index)
+
+    def _forward(self, index: int, message: Message, wire: bytes, compressed: bool) -> None:
+        if not compressed or self._link.mayForward(index):
+            self._link.write(index, wire)
+        else:
+            self._write(index, message)
 
     def _write(self, index: int, message: Message) -> None:
         deflater, data, isDeflated = self._deflaters[index], message.data, False
