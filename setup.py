@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 
@@ -10,9 +11,10 @@ setup(
     ext_modules=[
         Extension(
             "wsrelay.plane._native",
-            ["wsrelay/plane/_native.c"],
-            depends=["wsrelay/plane/_frames.h"],
-            extra_compile_args=["-O2", "-Wall", "-Wextra"],
+            sorted(glob("wsrelay/plane/_*.c")),
+            depends=sorted(glob("wsrelay/plane/_*.h")),
+            # Hidden: the files call each other directly, and nothing but the module is seen.
+            extra_compile_args=["-O2", "-Wall", "-Wextra", "-fvisibility=hidden"],
             # Without it the portable engine serves.
             optional=True,
         )

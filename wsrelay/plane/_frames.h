@@ -149,6 +149,15 @@ static inline void ws_mask(uint8_t *to, const uint8_t *from, size_t n, const uin
     for (; i < n; i++) to[i] = from[i] ^ key[i & 3];
 }
 
+/* to = from, n bytes, unmasked when there is a key. */
+static inline void ws_copy(uint8_t *to, const uint8_t *from, size_t n, const uint8_t *key)
+{
+    if (key)
+        ws_mask(to, from, n, key);
+    else
+        memcpy(to, from, n);
+}
+
 /* Write a frame's head for a payload of n bytes; at most 14 bytes, returns how many. */
 static inline unsigned ws_write_head(uint8_t *o, uint8_t first, uint64_t n, const uint8_t *key)
 {
