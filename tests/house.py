@@ -47,6 +47,7 @@ FLOORS = {
     "wire": 0,
     "interfaces": 1,
     "answers": 1,
+    "timers": 1,
     "tls": 2,
     "routing": 2,
     "backends": 2,
@@ -99,6 +100,8 @@ NO_MODULE = {
     "tests/test_examples.py": "runs examples/",
     "tests/test_docs.py": "runs what docs/ and README.md promise",
     "tests/plane/test_native_frames.py": "wsrelay/plane/_frames.h, which is C",
+    "tests/fuzz/": "C, fuzzed",
+    "tests/test_benchmarks.py": "benchmarks/, which are not in the package",
     "tests/test_run.py": "run.py and .ci/run, which are not in the package",
 }
 

@@ -16,7 +16,7 @@ reverse:
     - floor 0: L{wsrelay.wire} (bytes to values and back), L{wsrelay.model} (facts and
       decisions as values), L{wsrelay.errors} (one tree). No Twisted here.
     - floor 1: L{wsrelay.interfaces} (everything a plugin may be), L{wsrelay.answers}
-      (a value now, or a Deferred, or a coroutine).
+      (a value now, or a Deferred, or a coroutine), L{wsrelay.timers} (many, for little).
     - floor 2: L{wsrelay.tls}, L{wsrelay.routing}, L{wsrelay.backends}, L{wsrelay.plane}.
     - floor 3: L{wsrelay.l4} (opaque TCP), L{wsrelay.l7} (HTTP and WebSocket).
     - floor 4: L{wsrelay.config}, L{wsrelay.relay}, L{wsrelay.admin}, L{wsrelay.tap},

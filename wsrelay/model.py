@@ -64,7 +64,13 @@ __all__ = [
 # --------------------------------------------------------------------- directions
 
 
-class Direction(enum.Enum):
+class _Word(enum.Enum):
+    """There is one of each, so it may be hashed as fast as any object."""
+
+    __hash__ = object.__hash__
+
+
+class Direction(_Word):
     """Which way bytes go. The sender of L{TO_BACKEND} is the client, and the reverse."""
 
     TO_BACKEND = "to-backend"
@@ -394,7 +400,7 @@ Verdict: TypeAlias = (
 # -------------------------------------------------------------------------- endings
 
 
-class Kind(enum.Enum):
+class Kind(_Word):
     """What was relayed: L4 bytes, one HTTP request, or one WebSocket."""
 
     TUNNEL = "tunnel"
@@ -402,7 +408,7 @@ class Kind(enum.Enum):
     SESSION = "session"
 
 
-class Party(enum.Enum):
+class Party(_Word):
     """Who ended it."""
 
     CLIENT = "client"
@@ -411,7 +417,7 @@ class Party(enum.Enum):
     PLUGIN = "plugin"
 
 
-class Phase(enum.Enum):
+class Phase(_Word):
     """
     How far it had come: reading what the client says first, choosing, connecting to a
     backend, waiting for the backend's answer, moving bytes, or the closing handshake.

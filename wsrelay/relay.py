@@ -111,7 +111,8 @@ class RelayService(Service):
     async def _start(self) -> None:
         built = await build(self._configuration, self.relay)
         known = self.relay.observers
-        known += [each for each in observersOf(built.plugins) if each not in known]
+        found = [each for each in observersOf(built.plugins) if each not in known]
+        self.relay.observers = (*known, *found)
         self.built = built
         try:
             for listener in built.listeners:

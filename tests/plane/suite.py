@@ -18,13 +18,13 @@ from tests.plane.deflatesuite import DeflateSuite
 from tests.plane.framesuite import FrameSuite
 from tests.plane.messagesuite import MessageSuite
 from tests.plane.streamsuite import StreamHookSuite
-from tests.plane.worlds import InMemory, OnSockets, UnderTLS
+from tests.plane.worlds import InMemory, OnSockets, OnTransports, UnderTLS
 from wsrelay.plane.engine import IPlane
 
 __all__ = ["SUITES", "WORLDS", "engineTests"]
 
 SUITES: Sequence[type[Any]] = (ByteSuite, StreamHookSuite, FrameSuite, MessageSuite, DeflateSuite)
-WORLDS: Sequence[type[Any]] = (InMemory, OnSockets, UnderTLS)
+WORLDS: Sequence[type[Any]] = (InMemory, OnSockets, OnTransports, UnderTLS)
 
 
 def engineTests(

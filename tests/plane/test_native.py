@@ -13,7 +13,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from tests.plane.suite import engineTests
-from tests.plane.worlds import InMemory, OnSockets, UnderTLS
+from tests.plane.worlds import UP, InMemory, OnSockets, OnTransports, UnderTLS
 from wsrelay.plane.portable import PortableLink
 
 NativePlane: Any = None
@@ -25,7 +25,7 @@ except ImportError:
 else:
     _SKIP = None
 
-globals().update(engineTests("Native", NativePlane, (OnSockets, UnderTLS), _SKIP))
+globals().update(engineTests("Native", NativePlane, (OnSockets, OnTransports, UnderTLS), _SKIP))
 
 
 class TakenTests(OnSockets, TestCase):
@@ -46,6 +46,17 @@ class TakenTests(OnSockets, TestCase):
         for transport in transports:
             self.assertNotIn(transport._transport, reactor.getReaders())  # type: ignore[attr-defined]  # as above
         self.assertGreaterEqual(len(reactor.getReaders()), before)  # type: ignore[attr-defined]  # as above
+
+    async def test_lostBeforeStart(self) -> None:
+        """A peer that broke off while nobody read is lost after the start, not within link()."""
+        client, backend = await self.pairs()
+        self.client.abort()
+        await self.until(lambda: self.client.reason is not None)
+        client.write(b"what was not sent yet, as a 101")
+        link = self.join(client, backend)
+        self.assertEqual(self.owner.events, [])
+        link.start()
+        await self.event("lost", UP, False)
 
     async def test_noDescriptors(self) -> None:
         """When there are no descriptors left, a link goes on with those that it has."""

@@ -25,10 +25,10 @@ from zope.interface import implementer
 from wsrelay.errors import Violation
 from wsrelay.model import Close, Direction
 from wsrelay.plane.engine import ILink, IPlane, Lane
-from wsrelay.plane.legs import Leg
+from wsrelay.plane.legs import Leg, LegFactory
 from wsrelay.testing import Peer, pair, settle
 
-__all__ = ["DOWN", "UP", "InMemory", "OnSockets", "Recorder", "UnderTLS", "World"]
+__all__ = ["DOWN", "UP", "InMemory", "OnSockets", "OnTransports", "Recorder", "UnderTLS", "World"]
 
 UP, DOWN = Direction.TO_BACKEND, Direction.TO_CLIENT
 
@@ -233,11 +233,8 @@ class OnSockets(World):
         arrived: Deferred[Leg] = Deferred()
         gone: Deferred[None] = Deferred()
 
-        factory = Factory.forProtocol(
-            lambda: self.legs(arrived.callback, lambda: gone.callback(None))
-        )
-        factory.noisy = False
-        port = await self._server().listen(factory)
+        factory = LegFactory(lambda: self.legs(arrived.callback, lambda: gone.callback(None)))
+        port = await self._listen(factory)
         peer = self.peers()
         there = Factory.forProtocol(lambda: peer)
         there.noisy = False
@@ -249,7 +246,7 @@ class OnSockets(World):
         self.addCleanup(self._leave, leg, peer, gone)
         for transport in (leg.transport, peer.transport):
             for size in (SO_RCVBUF, SO_SNDBUF):
-                transport.socket.setsockopt(SOL_SOCKET, size, 32 * 1024)
+                self._socket(transport).setsockopt(SOL_SOCKET, size, 32 * 1024)
         return leg, peer
 
     legs: type[Leg] = Leg
@@ -265,6 +262,12 @@ class OnSockets(World):
             peer.abort()
         await self.until(lambda: peer.reason is not None)
 
+    def _listen(self, factory: Any) -> Any:
+        return self._server().listen(factory)
+
+    def _socket(self, transport: Any) -> Any:
+        return transport.socket
+
     def _server(self) -> Any:
         from twisted.internet.endpoints import TCP4ServerEndpoint
 
@@ -274,6 +277,25 @@ class OnSockets(World):
         from twisted.internet.endpoints import TCP4ClientEndpoint
 
         return TCP4ClientEndpoint(self.clock, "127.0.0.1", port)
+
+
+class OnTransports(OnSockets):
+    """The same, with legs whose sockets are the native engine's from the beginning."""
+
+    def setUp(self) -> None:
+        """The engine that accepts, whichever is under test."""
+        super().setUp()
+        try:
+            from wsrelay.plane.native import NativePlane
+        except ImportError as error:
+            raise SkipTest("the extension is not built") from error
+        self.acceptor = NativePlane(self.clock)
+
+    async def _listen(self, factory: Any) -> Any:
+        return self.acceptor.accept(await self._server().listen(factory))
+
+    def _socket(self, transport: Any) -> Any:
+        return transport.getHandle() if hasattr(transport, "give") else transport.socket
 
 
 @cache

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import functools
 import re
+import socket
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -30,12 +31,13 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import ConnectingCancelledError, TimeoutError
 from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.interfaces import IBackend
-from wsrelay.plane.legs import Leg
+from wsrelay.plane.engine import IPlane
+from wsrelay.plane.legs import Leg, LegFactory
 from wsrelay.tls import BackendTLS
 
 __all__ = ["Backend", "Destination"]
@@ -122,22 +124,41 @@ class Destination:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _SCHEMES[self.scheme][0] else f"{host}:{self.port}"
 
-    def endpoint(self, reactor: Any, tls: BackendTLS) -> IStreamClientEndpoint:
-        """The endpoint that dials it. It has no deadline of its own."""
-        plain: Any
-        never: Any = None  # documented for reactor.connectTCP, but the endpoints say float
-        if self.scheme == "unix":
-            return UNIXClientEndpoint(reactor, self.host, never)
-        if isIPv6Address(self.host):
-            plain = TCP6ClientEndpoint(reactor, self.host, self.port, never)
-        elif isIPAddress(self.host):
-            plain = TCP4ClientEndpoint(reactor, self.host, self.port, never)
-        else:
-            plain = HostnameEndpoint(reactor, self.host, self.port, never)
+    def endpoint(
+        self, reactor: Any, tls: BackendTLS, plane: IPlane | None = None
+    ) -> IStreamClientEndpoint:
+        """
+        The endpoint that dials it. It has no deadline of its own.
+
+        @param plane: dials what is plain and has an address, if it can.
+        """
+        family = self._family()
+        plain: Any = None
+        if plane is not None and family is not None and not self.isSecure:
+            plain = plane.endpoint(family, self.host, self.port)
+        if plain is None:
+            plain = _ENDPOINTS[family](reactor, self.host, self.port)
         if self.isSecure:
             return wrapClientTLS(tls.connectionCreator(self.host), plain)
-        return plain  # type: ignore[no-any-return]  # all three provide it
+        return plain  # type: ignore[no-any-return]  # all of them provide it
 
+    def _family(self) -> int | None:
+        """What the socket would be of; C{None} where there is only a name."""
+        if self.scheme == "unix":
+            return socket.AF_UNIX
+        if isIPv6Address(self.host):
+            return socket.AF_INET6
+        return socket.AF_INET if isIPAddress(self.host) else None
+
+
+# Documented for reactor.connectTCP, but the endpoints say float.
+_NEVER: Any = None
+_ENDPOINTS: dict[int | None, Callable[[Any, str, int], Any]] = {
+    socket.AF_UNIX: lambda reactor, path, _: UNIXClientEndpoint(reactor, path, _NEVER),
+    socket.AF_INET6: lambda reactor, host, port: TCP6ClientEndpoint(reactor, host, port, _NEVER),
+    socket.AF_INET: lambda reactor, host, port: TCP4ClientEndpoint(reactor, host, port, _NEVER),
+    None: lambda reactor, host, port: HostnameEndpoint(reactor, host, port, _NEVER),
+}
 
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?")
 
@@ -156,18 +177,6 @@ def _asciiHost(host: str) -> str:
     if host and (isNumber or not _NAME.fullmatch(host)):
         raise ValueError("not a host")
     return host
-
-
-class _LegFactory(Factory):
-    """Makes the legs of a backend; a class of its own because C{noisy} is per class."""
-
-    noisy = False
-
-    def __init__(self, make: Callable[[], Leg]) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: Any) -> Leg:
-        return self._make()
 
 
 @implementer(IHandshakeListener)
@@ -207,22 +216,35 @@ class Backend:
     """
 
     def __init__(
-        self, destination: Destination, reactor: Any, tls: BackendTLS, weight: int = 1
+        self,
+        destination: Destination,
+        reactor: Any,
+        tls: BackendTLS,
+        weight: int = 1,
+        *,
+        clock: Any = None,
+        plane: IPlane | None = None,
     ) -> None:
+        """
+        @param clock: times the dials; the reactor if none is given.
+        @param plane: see L{Destination.endpoint}.
+        """
         self.destination = destination
         self.name = destination.url
         self.weight = weight
         self.active = 0
         self._reactor = reactor
+        self._clock = clock or reactor
         self._tls = tls
-        self._factory = _LegFactory(self._leg)
+        self._plane = plane
+        self._factory = LegFactory(self._leg)
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} active={self.active}>"
 
     @functools.cached_property
     def _endpoint(self) -> IStreamClientEndpoint:
-        return self.destination.endpoint(self._reactor, self._tls)
+        return self.destination.endpoint(self._reactor, self._tls, self._plane)
 
     def _leg(self) -> Leg:
         return _SecureLeg(self._gone) if self.destination.isSecure else Leg(gone=self._gone)
@@ -239,25 +261,44 @@ class Backend:
         """
         self.active += 1
         dial: Deferred[Any] = self._endpoint.connect(self._factory)
-        dial.addErrback(self._unconnected)
         if self.destination.isSecure:
-            dial.addCallback(lambda leg: leg.shaken)
-        dial.addTimeout(timeout, self._reactor, _late)
-        return dial.addErrback(_cancelled)
+            dial.addCallbacks(lambda leg: leg.shaken, self._unconnected)
+            dial.addBoth(_Deadline(self._clock, timeout, dial).over)
+        else:
+            deadline = _Deadline(self._clock, timeout, dial)
+            dial.addCallbacks(deadline.over, self._unconnected, errbackArgs=(deadline,))
+        return dial
 
     def _gone(self) -> None:
         self.active -= 1
 
-    def _unconnected(self, failure: Failure) -> Failure:
+    def _unconnected(self, failure: Failure, deadline: _Deadline | None = None) -> Any:
         # There is no leg, so none will be gone.
         self.active -= 1
-        return failure
+        return deadline.over(failure) if deadline else failure
 
 
-def _late(result: object, timeout: float) -> NoReturn:
-    raise TimeoutError
+class _Deadline:
+    """Cancels a dial that takes too long, and says so."""
 
+    __slots__ = ("_dial", "_isLate", "_timer")
 
-def _cancelled(failure: Failure) -> Failure:
-    """Endpoints have an error of their own for what L{Deferred}s call C{CancelledError}."""
-    return Failure(CancelledError()) if failure.check(ConnectingCancelledError) else failure
+    def __init__(self, clock: Any, timeout: float, dial: Deferred[Any]) -> None:
+        self._dial = dial
+        self._isLate = False
+        self._timer = clock.callLater(timeout, self._late)
+
+    def _late(self) -> None:
+        self._isLate = True
+        self._dial.cancel()
+
+    def over(self, result: Any) -> Any:
+        """The dial has come to its end, this or that way."""
+        if self._timer.active():
+            self._timer.cancel()
+        if not isinstance(result, Failure):
+            return result
+        if self._isLate:
+            return Failure(TimeoutError())
+        # Endpoints have an error of their own for what Deferreds call CancelledError.
+        return Failure(CancelledError()) if result.check(ConnectingCancelledError) else result

@@ -9,6 +9,7 @@ answer is skipped and the next tried, and no byte is lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import define
 from OpenSSL import SSL
@@ -63,29 +64,10 @@ class Pool:
             L{BackendTimeout} or L{BackendFault} as the last one that was asked did.
             Cancelling it stops the dial.
         """
-        return Deferred.fromCoroutine(self._connect(inbound, timeout))
+        return _Dial(self, inbound, timeout).done
 
-    async def _connect(self, inbound: Inbound, timeout: float) -> Dialled:
-        ready = list(self.backends)
-        fault: BackendFault = NoBackend(f"pool {self.name} has no backend")
-        while ready:
-            backend = self._choose(ready, inbound)
-            ready.remove(backend)
-            try:
-                return Dialled(backend, await backend.connect(timeout))
-            except CancelledError:
-                raise
-            except Exception as error:
-                fault = _faultOf(backend, error)
-                _log.warn(
-                    "{id}: {fault}, {left} left to try",
-                    id=inbound.id,
-                    fault=fault.detail,
-                    left=len(ready),
-                )
-        raise fault
-
-    def _choose(self, ready: Sequence[Backend], inbound: Inbound) -> Backend:
+    def choose(self, ready: Sequence[Backend], inbound: Inbound) -> Backend:
+        """The balancer's choice, or the first if it has none to offer."""
         try:
             chosen = self._balancer.choose(ready, inbound)
             if chosen in ready:
@@ -94,6 +76,57 @@ class Pool:
         except Exception:
             _log.failure("balancer of pool {pool} failed", Failure(), pool=self.name)
         return ready[0]
+
+
+class _Dial:
+    """
+    One dial of a pool.
+
+    @ivar done: what it will come to.
+    """
+
+    def __init__(self, pool: Pool, inbound: Inbound, timeout: float) -> None:
+        self._pool = pool
+        self._inbound = inbound
+        self._timeout = timeout
+        self._ready = list(pool.backends)
+        self._attempt: Deferred[Any] | None = None
+        self.done: Deferred[Dialled] = Deferred(self._cancel)
+        self._next(NoBackend(f"pool {pool.name} has no backend"))
+
+    def _cancel(self, done: Deferred[Dialled]) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+
+    def _next(self, fault: BackendFault) -> None:
+        if not self._ready:
+            self.done.errback(fault)
+            return
+        backend = self._pool.choose(self._ready, self._inbound)
+        self._ready.remove(backend)
+        self._attempt = backend.connect(self._timeout)
+        self._attempt.addCallbacks(
+            self._accepted, self._refused, callbackArgs=(backend,), errbackArgs=(backend,)
+        )
+
+    def _accepted(self, leg: Leg, backend: Backend) -> None:
+        self._attempt = None
+        self.done.callback(Dialled(backend, leg))
+
+    def _refused(self, failure: Failure, backend: Backend) -> None:
+        self._attempt = None
+        error: Any = failure.value
+        if isinstance(error, CancelledError):
+            self.done.errback(failure)
+            return
+        fault = _faultOf(backend, error)
+        _log.warn(
+            "{id}: {fault}, {left} left to try",
+            id=self._inbound.id,
+            fault=fault.detail,
+            left=len(self._ready),
+        )
+        self._next(fault)
 
 
 def _faultOf(backend: Backend, error: Exception) -> BackendFault:

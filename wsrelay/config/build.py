@@ -109,7 +109,7 @@ class _Builder:
         for name, table in configuration.plugin.items():
             await self._plugin(name, table, installed)
         for name, pool in configuration.pool.items():
-            self._pool(name, pool)
+            self._pool(name, pool, plane)
         self._checkUses()
         plans = Plans(self._pools, self._plugins)
         routes = Table([self._rule(n, route) for n, route in enumerate(configuration.route, 1)])
@@ -206,7 +206,7 @@ class _Builder:
 
     # -- pools, routes, listeners
 
-    def _pool(self, name: str, table: schema.Pool) -> None:
+    def _pool(self, name: str, table: schema.Pool, plane: IPlane) -> None:
         try:
             tls = BackendTLS(Path(table.ca) if table.ca else None, table.verify)
         except OSError as error:
@@ -220,7 +220,14 @@ class _Builder:
         if balancer is None:
             return
         backends = [
-            Backend(each.destination(), self._relay.reactor, tls, each.weight)
+            Backend(
+                each.destination(),
+                self._relay.reactor,
+                tls,
+                each.weight,
+                clock=self._relay.clock,
+                plane=plane,
+            )
             for each in table.backends
         ]
         self._pools[name] = Pool(name, backends, balancer)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from wsrelay.errors import ClientFault
@@ -21,28 +20,23 @@ from wsrelay.l4.listener import Listener, tlsFacts
 from wsrelay.l4.sniff import Arrival, Shake, Sniffer
 from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Inbound, Kind, Party, Phase
-from wsrelay.plane.legs import Leg
+from wsrelay.plane.legs import Leg, LegFactory
 from wsrelay.wire.clienthello import ClientHello
 
-__all__ = ["LegFactory", "TCPForwarder", "TLSPassthroughForwarder"]
+__all__ = ["ArrivalFactory", "TCPForwarder", "TLSPassthroughForwarder"]
 
 
-class LegFactory(Factory):
+class ArrivalFactory(LegFactory):
     """
     Accepts connections as legs.
 
     @ivar arrived: called with each L{Leg}, as soon as its connection is there.
     """
 
-    noisy = False
-
     def __init__(self, arrived: Callable[[Any], None]) -> None:
         """@param arrived: called with each L{Leg}, as soon as its connection is there."""
+        super().__init__(partial(Arrival, arrived))
         self.arrived = arrived
-
-    def buildProtocol(self, addr: Any) -> Leg:
-        """One connection, one leg."""
-        return Arrival(self.arrived)
 
 
 def _turnAway(listener: Listener, leg: Leg, inbound: Inbound, error: ClientFault) -> None:
@@ -62,9 +56,9 @@ class TCPForwarder:
     for nobody.
     """
 
-    def forwardingFactory(self, listener: Any) -> LegFactory:
+    def forwardingFactory(self, listener: Any) -> ArrivalFactory:
         """See L{IForwarder.forwardingFactory}."""
-        return LegFactory(partial(_shaken, listener))
+        return ArrivalFactory(partial(_shaken, listener))
 
 
 def _shaken(listener: Listener, leg: Arrival) -> None:
@@ -80,7 +74,7 @@ def _shaken(listener: Listener, leg: Arrival) -> None:
         Tunnel(listener, leg, known).begin()
 
     failed = partial(_turnAway, listener, leg, inbound)
-    Shake(listener.relay.reactor, leg, listener.settings.headTimeout, done, failed)
+    Shake(listener.relay.clock, leg, listener.settings.headTimeout, done, failed)
 
 
 @implementer(IForwarder)
@@ -89,9 +83,9 @@ class TLSPassthroughForwarder:
     C{forwarder = "tls-passthrough"}: routed by what the ClientHello says, TLS untouched.
     """
 
-    def forwardingFactory(self, listener: Any) -> LegFactory:
+    def forwardingFactory(self, listener: Any) -> ArrivalFactory:
         """See L{IForwarder.forwardingFactory}."""
-        return LegFactory(partial(_sniffed, listener))
+        return ArrivalFactory(partial(_sniffed, listener))
 
 
 def _sniffed(listener: Listener, leg: Leg) -> None:
@@ -103,4 +97,4 @@ def _sniffed(listener: Listener, leg: Leg) -> None:
         Tunnel(listener, leg, known).begin()
 
     failed = partial(_turnAway, listener, leg, inbound)
-    Sniffer(listener.relay.reactor, leg, listener.settings.headTimeout, read, failed)
+    Sniffer(listener.relay.clock, leg, listener.settings.headTimeout, read, failed)

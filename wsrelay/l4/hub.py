@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from wsrelay.interfaces import IRelay
 from wsrelay.model import Event
+from wsrelay.timers import Timers
 
 __all__ = ["Hub"]
 
@@ -27,13 +28,16 @@ class Hub:
     """
     Ids, observers, and what is open.
 
-    @ivar reactor: the reactor; also the clock.
-    @ivar observers: who hears of events.
+    @ivar reactor: the reactor.
+    @ivar clock: the same time, with timers that cost less.
     """
 
     def __init__(self, reactor: Any, observers: Sequence[Any] = ()) -> None:
         self.reactor = reactor
-        self.observers: list[Any] = list(observers)
+        self.clock = Timers(reactor)
+        self._observers = tuple(observers)
+        # By kind of event, who hears of it: found out once.
+        self._hearers: dict[type[Event], tuple[Any, ...]] = {}
         self._ids = itertools.count(1)
         self._open: dict[Any, tuple[Callable[[], None], Callable[[], None] | None]] = {}
         self._waiting: list[Deferred[None]] = []
@@ -42,9 +46,30 @@ class Hub:
         """An id for a client's connection or request, unique in this process."""
         return f"{next(self._ids):x}"
 
+    @property
+    def observers(self) -> tuple[Any, ...]:
+        """Who hears of events."""
+        return self._observers
+
+    @observers.setter
+    def observers(self, observers: Sequence[Any]) -> None:
+        self._observers = tuple(observers)
+        self._hearers.clear()
+
+    def hearers(self, kind: type[Event]) -> tuple[Any, ...]:
+        """Who hears of this kind of event; where nobody does it need not be made."""
+        found = self._hearers.get(kind)
+        if found is None:
+            found = self._hearers[kind] = tuple(
+                each
+                for each in self._observers
+                if issubclass(kind, getattr(each, "events", Event))
+            )
+        return found
+
     def observe(self, event: Event) -> None:
         """Tell all observers, see L{IRelay.observe}."""
-        for observer in self.observers:
+        for observer in self.hearers(type(event)):
             try:
                 observer.observe(event)
             except Exception:

@@ -49,9 +49,25 @@ class Life:
     @ivar codes: who saw which close code.
     """
 
+    __slots__ = (
+        "_calls",
+        "_isClosed",
+        "_relay",
+        "_seconds",
+        "_started",
+        "backend",
+        "codes",
+        "inbound",
+        "kind",
+        "phase",
+        "reason",
+        "route",
+        "status",
+    )
+
     def __init__(self, listener: Listener, kind: Kind, inbound: Inbound) -> None:
         self._relay = listener.relay
-        self._seconds = listener.relay.reactor.seconds
+        self._seconds = listener.relay.clock.seconds
         self._started = self._seconds()
         self.kind = kind
         self.inbound = inbound
@@ -62,24 +78,28 @@ class Life:
         self.status = 0
         self.codes: dict[Party, int] = {}
         self._isClosed = False
-        self._calls: list[Callable[[CloseReason], None]] = []
-        self._relay.observe(Opened(inbound.id, self._started, kind, inbound))
+        self._calls: tuple[Callable[[CloseReason], None], ...] = ()
+        if self._relay.hearers(Opened):
+            self._relay.observe(Opened(inbound.id, self._started, kind, inbound))
 
     def decided(self, decision: Decision | None) -> None:
         """The policies have spoken."""
         if isinstance(decision, Forward):
             self.phase = Phase.DIAL
             self.route = decision
-        self._relay.observe(Decided(self.inbound.id, self._seconds(), decision))
+        if self._relay.hearers(Decided):
+            self._relay.observe(Decided(self.inbound.id, self._seconds(), decision))
 
     def connected(self, dialled: Dialled) -> None:
         """A backend accepted."""
         self.phase = Phase.ANSWER
         self.backend = dialled.backend.name
-        pool = self.route.pool if self.route else ""
-        self._relay.observe(
-            Connected(self.inbound.id, self._seconds(), pool, self.backend, dialled.leg.peer)
-        )
+        if self._relay.hearers(Connected):
+            pool = self.route.pool if self.route else ""
+            peer = dialled.leg.peer
+            self._relay.observe(
+                Connected(self.inbound.id, self._seconds(), pool, self.backend, peer)
+            )
 
     def established(
         self,
@@ -91,10 +111,11 @@ class Life:
         """Bytes move now."""
         self.phase = Phase.RELAY
         self.kind = kind
-        now = self._seconds()
-        self._relay.observe(
-            Established(self.inbound.id, now, kind, levels, subprotocol, extensions)
-        )
+        if self._relay.hearers(Established):
+            now = self._seconds()
+            self._relay.observe(
+                Established(self.inbound.id, now, kind, levels, subprotocol, extensions)
+            )
 
     def end(self, party: Party, detail: str) -> None:
         """It will end, because of this; a later reason changes nothing."""
@@ -106,7 +127,7 @@ class Life:
         if self._isClosed and self.reason is not None:
             call(self.reason)
         else:
-            self._calls.append(call)
+            self._calls += (call,)
 
     def close(self, counts: Mapping[Direction, Counts] | None = None) -> None:
         """It has ended. A second call changes nothing."""
@@ -116,26 +137,29 @@ class Life:
         if self.reason is None:
             self.end(Party.RELAY, "ended")
         assert self.reason is not None
-        now = self._seconds()
-        self._relay.observe(
-            Closed(
-                self.inbound.id,
-                now,
-                self.kind,
-                self.inbound,
-                self.reason,
-                route=self.route.route if self.route else "",
-                pool=self.route.pool if self.route else "",
-                backend=self.backend,
-                status=self.status,
-                duration=now - self._started,
-                counts=counts or {},
-                codes=self.codes,
-            )
-        )
-        calls, self._calls = self._calls, []
+        if self._relay.hearers(Closed):
+            self._relay.observe(self._closed(self.reason, counts or {}))
+        calls, self._calls = self._calls, ()
         for call in calls:
             try:
                 call(self.reason)
             except Exception:
                 _log.failure("{id}: a whenClosed call failed", id=self.inbound.id)
+
+    def _closed(self, reason: CloseReason, counts: Mapping[Direction, Counts]) -> Closed:
+        now = self._seconds()
+        route = self.route
+        return Closed(
+            self.inbound.id,
+            now,
+            self.kind,
+            self.inbound,
+            reason,
+            route.route if route else "",
+            route.pool if route else "",
+            self.backend,
+            self.status,
+            now - self._started,
+            counts,
+            self.codes,
+        )

@@ -98,9 +98,10 @@ class Listener:
         """
         for endpoint in self._endpoints:
             try:
-                self.ports.append(await endpoint.listen(self._factory))
+                port = await endpoint.listen(self._factory)
             except Exception as error:
                 raise RelayError(f"listener {self.name}: {_whyNot(error)}") from error
+            self.ports.append(self.plane.accept(port))
 
     async def stop(self) -> None:
         """Close every endpoint that was opened; connections stay."""

@@ -23,7 +23,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface import implementer
 
 from wsrelay.errors import BadRequest, ClientFault
-from wsrelay.l4.forwarders import LegFactory
+from wsrelay.l4.forwarders import ArrivalFactory
 from wsrelay.l4.sniff import Arrival, Patience
 from wsrelay.wire.proxyproto import Proxied, ProxyReader
 
@@ -91,9 +91,9 @@ class ProxiedEndpoint:
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen. A factory that does not make legs gets Twisted's own wrapper."""
-        if not isinstance(protocolFactory, LegFactory):
+        if not isinstance(protocolFactory, ArrivalFactory):
             return proxyEndpoint(self._endpoint).listen(protocolFactory)  # type: ignore[no-any-return]  # not typed
-        factory = LegFactory(partial(self._arrived, protocolFactory.arrived))
+        factory = ArrivalFactory(partial(self._arrived, protocolFactory.arrived))
         return self._endpoint.listen(factory)
 
     def _arrived(self, arrived: Callable[[Arrival], None], leg: Arrival) -> None:

@@ -78,15 +78,14 @@ class Tunnel:
         self.id = inbound.id
         self.inbound = inbound
         self._listener = listener
-        self._reactor = listener.relay.reactor
         self._client = leg
         self._life = Life(listener, Kind.TUNNEL, inbound)
         self._dialling: Deferred[None] | None = None
         self._link: ILink | None = None
         self._ended: set[Direction] = set()
         self._lost: set[Direction] = set()
-        self._deadline = Deadline(self._reactor)
-        self._idle = IdleTimer(self._reactor)
+        self._deadline = Deadline(listener.relay.clock)
+        self._idle = IdleTimer(listener.relay.clock)
 
     # -- decide and dial
 

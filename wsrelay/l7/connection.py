@@ -41,7 +41,7 @@ class Connection:
 
     def __init__(self, listener: Listener, leg: Leg) -> None:
         self._listener = listener
-        self._clock = listener.relay.reactor
+        self._clock = listener.relay.clock
         self._settings = listener.settings
         self._leg = leg
         self._exchange: Exchange | None = None

@@ -148,7 +148,7 @@ class Exchange:
         self._isOver = False
         self._framing = Framing(BodyKind.NONE)
         self._head = b""
-        self._clock = listener.relay.reactor
+        self._clock = listener.relay.clock
         self._idle = IdleTimer(self._clock)
         self._moved = 0.0
 

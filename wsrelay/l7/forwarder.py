@@ -10,7 +10,7 @@ from typing import Any
 from zope.interface import implementer
 
 from wsrelay.interfaces import IForwarder
-from wsrelay.l4.forwarders import LegFactory
+from wsrelay.l4.forwarders import ArrivalFactory
 from wsrelay.l7.connection import Connection
 from wsrelay.plane.legs import Leg
 
@@ -21,10 +21,10 @@ __all__ = ["HTTPForwarder"]
 class HTTPForwarder:
     """HTTP/1.1 and WebSockets."""
 
-    def forwardingFactory(self, listener: Any) -> LegFactory:
+    def forwardingFactory(self, listener: Any) -> ArrivalFactory:
         """See L{IForwarder.forwardingFactory}."""
 
         def arrived(leg: Leg) -> None:
             Connection(listener, leg)
 
-        return LegFactory(arrived)
+        return ArrivalFactory(arrived)

@@ -79,7 +79,7 @@ class Served:
         self._counts = {direction: Counts() for direction in Direction}
         self._leg: Leg = exchange.door.give()
         self._linger = Linger(
-            self._hub.reactor, self._leg, exchange.listener.settings.keepAliveTimeout
+            self._hub.clock, self._leg, exchange.listener.settings.keepAliveTimeout
         )
         kind = SecureServedTransport if self._leg.isTLS else ServedTransport
         self._transport = kind(self, self._leg)

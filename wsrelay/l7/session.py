@@ -85,9 +85,9 @@ class Session:
         self._listener = listener
         self._life = life
         self._link: ILink | None = None
-        reactor = listener.relay.reactor
-        self._deadline = Deadline(reactor, plan.forward.settings.closeTimeout)
-        self._idle = IdleTimer(reactor)
+        clock = listener.relay.clock
+        self._deadline = Deadline(clock, plan.forward.settings.closeTimeout)
+        self._idle = IdleTimer(clock)
         # By direction: a Close frame came from its sender; one went to its receiver; its
         # sender will say nothing more that counts; its sender's connection is gone.
         self._heard: set[Direction] = set()
@@ -286,7 +286,7 @@ class Session:
         assert self._link is not None
         for direction, close in list(self._owed.items()):
             self._tell(direction, close)
-        self._deadline = Deadline(self._listener.relay.reactor, _LAST_WORDS)
+        self._deadline = Deadline(self._listener.relay.clock, _LAST_WORDS)
         self._deadline.start(self._link.abort)
         self._link.close()
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsrelay.interfaces import IObserver
-from wsrelay.model import Closed, Direction, Event, Kind, Party
+from wsrelay.model import Closed, Counts, Direction, Event, Kind, Party
 
 __all__ = ["AccessLog"]
 
@@ -26,8 +26,10 @@ _log = Logger("wsrelay.access")
 class AccessLog:
     """Writes the line."""
 
+    events = (Closed,)
+
     def observe(self, event: Event) -> None:
-        """Write it, if this is an end."""
+        """Write it."""
         if isinstance(event, Closed):
             _log.info(_FORMATS[event.kind], **_fields(event))
 
@@ -42,62 +44,48 @@ _FORMATS = {
         f"client saw {{clientSaw}}, backend saw {{backendSaw}}, {_TAIL}"
     ),
 }
-_SUFFIXES = ((Direction.TO_BACKEND, "ToBackend"), (Direction.TO_CLIENT, "ToClient"))
+_NONE = Counts()
+_UP, _DOWN = Direction.TO_BACKEND, Direction.TO_CLIENT
 
 
 def _fields(event: Closed) -> dict[str, Any]:
     """What the line says; a dash where there is nothing to say."""
-    inbound = event.inbound
+    inbound, reason, counts = event.inbound, event.reason, event.counts
+    up, down = counts.get(_UP, _NONE), counts.get(_DOWN, _NONE)
     fields: dict[str, Any] = {
         "id": event.id,
         "kind": event.kind.value,
-        "client": str(inbound.client),
-        "listener": inbound.listener,
-        "route": event.route,
-        "pool": event.pool,
-        "backend": event.backend,
+        "client": _shown(str(inbound.client)),
+        "listener": _shown(inbound.listener),
+        "route": _shown(event.route),
+        "pool": _shown(event.pool),
+        "backend": _shown(event.backend),
         "duration": round(event.duration, 3),
-        "party": event.reason.party.value,
-        "phase": event.reason.phase.value,
-        "detail": event.reason.detail,
+        "party": reason.party.value,
+        "phase": reason.phase.value,
+        "detail": _shown(reason.detail),
+        "bytesToBackend": up.bytes,
+        "bytesToClient": down.bytes,
     }
     if inbound.serverName is not None:
-        fields["serverName"] = inbound.serverName
-    for direction, suffix in _SUFFIXES:
-        counts = event.counts.get(direction)
-        fields["bytes" + suffix] = counts.bytes if counts else 0
+        fields["serverName"] = _shown(inbound.serverName)
     if event.kind is not Kind.TUNNEL:
-        fields |= _httpFields(event)
-    if event.kind is Kind.SESSION:
-        fields |= _sessionFields(event)
-    return {key: _shown(value) for key, value in fields.items()}
-
-
-def _httpFields(event: Closed) -> dict[str, Any]:
-    request = event.inbound.request
-    return {
-        "method": request.method if request else "",
-        "host": request.host if request else "",
+        request = inbound.request
+        fields["method"] = _shown(request.method if request else "")
+        fields["host"] = _shown(request.host if request else "")
         # Query strings carry tokens.
-        "target": request.path if request else "",
-        "status": event.status,
-    }
-
-
-def _sessionFields(event: Closed) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "clientSaw": event.codes.get(Party.CLIENT, ""),
-        "backendSaw": event.codes.get(Party.BACKEND, ""),
-    }
-    for direction, suffix in _SUFFIXES:
-        counts = event.counts.get(direction)
-        fields["messages" + suffix] = counts.messages if counts else 0
+        fields["target"] = _shown(request.path if request else "")
+        fields["status"] = event.status
+    if event.kind is Kind.SESSION:
+        fields["clientSaw"] = event.codes.get(Party.CLIENT, "-")
+        fields["backendSaw"] = event.codes.get(Party.BACKEND, "-")
+        fields["messagesToBackend"] = up.messages
+        fields["messagesToClient"] = down.messages
     return fields
 
 
-def _shown(value: Any) -> Any:
+def _shown(text: str) -> str:
     """Nothing that a peer sent may move the cursor or end the line."""
-    if not isinstance(value, str):
-        return value
-    text = value or "-"
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    if text.isprintable():
+        return text or "-"
+    return text.encode("unicode_escape").decode("ascii")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol as TypingProtocol
 
 from attrs import define
+from twisted.internet.interfaces import IListeningPort, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
@@ -156,6 +157,22 @@ class IPlane(Interface):
     """An engine."""
 
     name: str = Attribute("C{portable} or C{native}")
+
+    def accept(port: IListeningPort) -> IListeningPort:
+        """
+        Take over the accepting of a port's connections, if the engine can do that for it.
+
+        @param port: listens already.
+        @return: the port from now on.
+        """
+
+    def endpoint(family: int, host: str, port: int) -> IStreamClientEndpoint | None:
+        """
+        What dials an address, if the engine can do that better than Twisted.
+
+        @param family: C{AF_INET}, C{AF_INET6} or C{AF_UNIX}.
+        @param host: an IP address, or the path of a UNIX socket.
+        """
 
     def link(client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner) -> ILink:
         """

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from typing import Any, Protocol as TypingProtocol
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.model import Address
 
-__all__ = ["Leg", "Receiver", "addressOf", "takeOver"]
+__all__ = ["Leg", "LegFactory", "Receiver", "addressOf", "takeOver"]
 
 
 class Receiver(TypingProtocol):
@@ -131,12 +131,14 @@ class Leg(Protocol):
     @property
     def peer(self) -> Address:
         """Where the other end is."""
-        return addressOf(self.transport.getPeer())
+        transport = self.transport
+        return getattr(transport, "peer", None) or addressOf(transport.getPeer())
 
     @property
     def local(self) -> Address:
         """Where this end is."""
-        return addressOf(self.transport.getHost())
+        transport = self.transport
+        return getattr(transport, "local", None) or addressOf(transport.getHost())
 
     def hand(self, receiver: Receiver) -> None:
         """
@@ -241,6 +243,19 @@ class Leg(Protocol):
         if not self.isLost:
             self.starve()
             self.transport.abortConnection()
+
+
+class LegFactory(Factory):
+    """Makes legs, of one connection each. A plane may serve such a factory natively."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], Leg]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: IAddress | None) -> Leg:
+        """One connection, one leg."""
+        return self._make()
 
 
 def takeOver(transport: Any, early: bytes = b"") -> Leg:

@@ -2,10 +2,10 @@
 """
 The native engine: sockets are served by C, in the reactor's own thread.
 
-The extension (C{_native.c}) owns one epoll instance; its descriptor is the one that the
-reactor watches for all links together. What is here takes legs away from Twisted and hands
-their descriptors over, answers what C cannot decide by itself, and runs the transports'
-C{connectionLost} at the end, so that whoever counts connections counts right.
+The extension (in C, begin with C{_native.h}) owns one epoll instance; its descriptor is the
+one that the reactor watches for all links together. What is here takes legs away from Twisted
+and hands their descriptors over, answers what C cannot decide by itself, and runs the
+transports' C{connectionLost} at the end, so that whoever counts connections counts right.
 
 A leg that cannot be taken (a transport of an unknown kind, TLS by another OpenSSL) is
 relayed by the portable engine; the owner of the link does not notice.
@@ -13,16 +13,15 @@ relayed by the portable engine; the owner of the link does not notice.
 
 from __future__ import annotations
 
-import errno as errors
 import os
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from OpenSSL.SSL import Error as SSLError
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -44,6 +43,7 @@ from wsrelay.plane.engine import ILink, IPlane, Lane, Owner
 from wsrelay.plane.legs import Leg
 from wsrelay.plane.messages import WORTH_DEFLATING, codec
 from wsrelay.plane.portable import PortablePlane
+from wsrelay.plane.transports import NativeEndpoint, NativePort, NativeTransport, endOf, isPlain
 from wsrelay.plane.verdicts import isLater, parts, replacement, stream
 from wsrelay.wire.deflate import Deflater, Inflater
 from wsrelay.wire.frames import BINARY, TEXT, encode
@@ -83,8 +83,7 @@ class NativePlane:
         """@param reactor: an L{IReactorFDSet} and L{IReactorTime} provider."""
         self._reactor = reactor
         self._portable = PortablePlane(reactor)
-        self._plane = _native.Plane(Message)
-        self._links = 0
+        self._plane = _native.Plane(Message, partial(_watch, weakref.ref(self)))
         tls = _tlsAddresses()
         self._setFd: Any = None
         if tls is not None:
@@ -105,11 +104,20 @@ class NativePlane:
     def connectionLost(self, reason: Failure) -> None:
         """The reactor is at its end."""
 
-    def closed(self) -> None:
-        """A link is over; without any, the reactor need not watch."""
-        self._links -= 1
-        if not self._links:
+    def watch(self, isWanted: bool) -> None:
+        """The reactor watches only while there is something to be served."""
+        if isWanted:
+            self._reactor.addReader(self)
+        else:
             self._reactor.removeReader(self)
+
+    def accept(self, port: IListeningPort) -> IListeningPort:
+        """Accept the connections of a port, see L{IPlane.accept}."""
+        return NativePort(self._plane, port) if isPlain(port) else port
+
+    def endpoint(self, family: int, host: str, port: int) -> IStreamClientEndpoint:
+        """What dials an address, see L{IPlane.endpoint}."""
+        return NativeEndpoint(self._plane, family, host, port)
 
     def link(
         self, client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner
@@ -121,9 +129,6 @@ class NativePlane:
         descriptors = _duplicates(taken[0][0], taken[1][0])
         if descriptors is None:
             return self._portable.link(client, backend, lanes, owner)
-        if not self._links:
-            self._reactor.addReader(self)
-        self._links += 1
         return NativeLink(self, self._setFd, (client, backend), taken, descriptors, lanes, owner)
 
     def join(self, *arguments: Any) -> Any:
@@ -135,6 +140,8 @@ class NativePlane:
         transport, tls = leg.transport, None
         if leg.isLost:
             return None
+        if isinstance(transport, NativeTransport):
+            return (transport, None) if transport.isOpen else None
         while isinstance(transport, ProtocolWrapper):
             if isinstance(transport, TLSMemoryBIOProtocol):
                 if tls is not None or self._setFd is None:
@@ -156,6 +163,13 @@ class NativePlane:
             _log.warn("TLS legs stay on the portable plane: OpenSSL's functions are out of reach")
 
 
+def _watch(plane: weakref.ref[NativePlane], isWanted: bool) -> None:
+    """The extension must not keep alive what keeps it alive: it is not searched for cycles."""
+    owner = plane()
+    if owner is not None:
+        owner.watch(isWanted)
+
+
 def _flushed(transport: Any, tls: Any) -> bool:
     """Whether all that was written to a TLS leg, encrypted by now, has left."""
     tls._aggregator.flush()
@@ -166,14 +180,19 @@ def _flushed(transport: Any, tls: Any) -> bool:
 
 
 def _duplicates(*transports: Any) -> tuple[int, ...] | None:
-    """A descriptor of our own for each; C{None} when there are not enough."""
+    """
+    A descriptor of our own for each, -1 where the transport's own will be given away; C{None}
+    when there are not enough.
+    """
     found: list[int] = []
     try:
         for transport in transports:
-            found.append(os.dup(transport.fileno()))
+            isNative = isinstance(transport, NativeTransport)
+            found.append(-1 if isNative else os.dup(transport.fileno()))
     except OSError as error:
         for descriptor in found:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         _log.warn("no descriptors left, relayed by the portable plane: {error}", error=error)
         return None
     return tuple(found)
@@ -213,6 +232,18 @@ class _Ear:
     def lost(self, reason: Failure) -> None:
         """The transport has run its C{connectionLost}."""
         self._owner.legLost(self._direction, reason)
+
+
+class _Nobody:
+    """The owner of a link that was closed: it hears of its legs only, by L{_Ear}."""
+
+    def _hear(self, *what: Any) -> None:
+        pass
+
+    closeReceived = violated = hookAsked = hookFailed = streamEnded = _hear
+
+
+_NOBODY: Any = _Nobody()
 
 
 class _Adopted:
@@ -260,20 +291,17 @@ class NativeLink:
     ) -> None:
         self._legs = legs
         self._taken = taken
+        # Twisted may drop its own references before the extension has done with the SSL objects.
+        self._sessions = [tls._tlsConnection for _, tls in taken if tls is not None]
         self._setFd = setFd
         self._lanes = tuple(lanes[direction] for direction in _DIRECTIONS)
         self._owner = owner
         self._deflaters: list[Deflater | None] = [None, None]
-        fd0, fd1 = descriptors
-        ssl0, early0, unsent0 = self._detach(legs[0], taken[0], fd0)
-        ssl1, early1, unsent1 = self._detach(legs[1], taken[1], fd1)
+        fd0, ssl0, early0, unsent0 = self._detach(legs[0], taken[0], descriptors[0])
+        fd1, ssl1, early1, unsent1 = self._detach(legs[1], taken[1], descriptors[1])
         self._early = early0, early1
-        self._plane = plane
-        self._lost = 0
+        self._unsent: tuple[tuple[int, bytes], ...] = (1, unsent0), (0, unsent1)
         self._link = plane.join(self, fd0, fd1, ssl0, ssl1, self._describe(0), self._describe(1))
-        for index, unsent in ((1, unsent0), (0, unsent1)):
-            if unsent:
-                self._link.write(index, unsent)
         for leg, direction in zip(legs, _DIRECTIONS, strict=True):
             leg.hand(_Ear(direction, owner))
             leg.transport = _Adopted(leg.transport, self._link)
@@ -281,11 +309,19 @@ class NativeLink:
     def start(self) -> None:
         """Begin, see L{ILink.start}."""
         early, self._early = self._early, (b"", b"")
+        unsent, self._unsent = self._unsent, ()
         self._link.start(*early)
+        # Not before: a peer may be gone, and the owner must know its link to hear of that.
+        for index, data in unsent:
+            if data:
+                self._link.write(index, data)
 
-    def _detach(self, leg: Leg, taken: Any, descriptor: int) -> tuple[int, bytes, bytes]:
-        """SSL address, what the leg had held, what was not sent yet."""
+    def _detach(self, leg: Leg, taken: Any, descriptor: int) -> tuple[int, int, bytes, bytes]:
+        """The descriptor, the SSL's address, what the leg had held, what was not sent yet."""
         transport, tls = taken
+        if descriptor < 0:
+            descriptor, unsent = transport.give()
+            return descriptor, 0, leg.takeEarly(), unsent
         transport.stopReading()
         transport.stopWriting()
         ssl = 0
@@ -306,7 +342,7 @@ class NativeLink:
             tls._lostTLSConnection = True
             tls._flushSendBIO = tls._flushReceiveBIO = _nothing
             ssl = int(ffi.cast("uintptr_t", connection._ssl))
-        return ssl, early, unsent
+        return descriptor, ssl, early, unsent
 
     def _describe(self, index: int) -> tuple[Any, ...]:
         """A lane as the extension wants it."""
@@ -367,10 +403,12 @@ class NativeLink:
 
     def close(self) -> None:
         """Close both legs, see L{ILink.close}."""
+        self._owner = _NOBODY
         self._link.close()
 
     def abort(self) -> None:
         """Abort both legs, see L{ILink.abort}."""
+        self._owner = _NOBODY
         self._link.abort()
 
     # -- what the extension tells
@@ -378,10 +416,9 @@ class NativeLink:
     def lost(self, index: int, error: int) -> None:
         """A descriptor was closed: let the transport run its end, and with it the leg."""
         transport, _ = self._taken[index]
-        self._lost += 1
-        if self._lost == 2:
-            self._plane.closed()
-        transport.connectionLost(_failure(error))
+        if self._legs[1 - index].isLost:
+            self._owner = _NOBODY
+        transport.connectionLost(endOf(error))
 
     def ended(self, index: int) -> None:
         """The end of a stream; a stream filter may have a last word."""
@@ -547,11 +584,3 @@ class NativeLink:
 def _frame(index: int, isText: bool, data: bytes, isDeflated: bool) -> bytes:
     key = os.urandom(4) if index == 0 else None
     return encode(TEXT if isText else BINARY, data, key, rsv1=isDeflated)
-
-
-def _failure(error: int) -> Failure:
-    if error == 0:
-        return Failure(ConnectionDone())
-    if error == errors.ECONNABORTED:
-        return Failure(ConnectionAborted())
-    return Failure(ConnectionLost(os.strerror(error)))

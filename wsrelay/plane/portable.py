@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.internet.interfaces import IListeningPort
 from zope.interface import implementer
 
 from wsrelay.model import Counts, Direction, Interest, Message
@@ -105,6 +106,13 @@ class PortablePlane:
     def __init__(self, clock: Any) -> None:
         """@param clock: an L{IReactorTime} provider."""
         self._clock = clock
+
+    def accept(self, port: IListeningPort) -> IListeningPort:
+        """Twisted accepts, see L{IPlane.accept}."""
+        return port
+
+    def endpoint(self, family: int, host: str, port: int) -> None:
+        """Twisted dials, see L{IPlane.endpoint}."""
 
     def link(
         self, client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], owner: Owner
