@@ -1,1 +1,4 @@
-"""One file for each claim of speed. Each prints its tables when it is run as a module."""
+"""
+One file for each claim of speed. C{python -m benchmarks} measures wsrelay side by side with
+other proxies and lists its claims; C{python -m benchmarks.heads} compares parsers.
+"""
