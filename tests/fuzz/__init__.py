@@ -1,0 +1,3 @@
+"""
+The extension on input that a fuzzer invents; see README.md.
+"""
