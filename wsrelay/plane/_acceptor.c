@@ -14,8 +14,6 @@
 static int acceptor_take(Acceptor *a, int fd, const struct sockaddr_storage *from,
                          socklen_t size)
 {
-    int on = 1;
-    if (from->ss_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     PyObject *transport = NULL, *answer = NULL, *peer = address_words(from, size);
     if (peer) {
         transport = PyObject_CallFunction(a->make, "OiO", a->plane, fd, peer);
@@ -81,6 +79,8 @@ Acceptor *acceptor_new(PyTypeObject *type, Plane *p, int fd, PyObject *make, PyO
         Py_DECREF(a);
         return NULL;
     }
+    int on = 1; /* accepted sockets inherit it; a UNIX socket knows no such option */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     a->fd = fd;
     Py_INCREF(a); /* the plane's */
     plane_enter(p);

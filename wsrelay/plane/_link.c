@@ -7,6 +7,7 @@
 #include "_native.h"
 
 #include <sys/epoll.h>
+#include <unistd.h>
 
 void link_tell(Link *l, const char *method, const char *format, ...)
 {
@@ -58,8 +59,33 @@ static int flow_configure(Flow *f, PyObject *lane)
     return 0;
 }
 
-Link *link_new(PyTypeObject *type, Plane *p, PyObject *handler, const int *fd, void *const *ssl,
-               PyObject *const *lane)
+/* Take over a leg: a Transport of this or another plane, or a descriptor with its number. -1 with
+ * an exception set; then nothing was taken. */
+static int link_take(Link *l, int index, PyObject *leg)
+{
+    Plane *p = l->plane;
+    Side *s = &l->side[index];
+    if (is_transport(leg)) {
+        s->fd = transport_take((Transport *)leg, p, &l->flow[1 - index].out);
+        if (s->fd < 0) return -1;
+        s->is_ours = 1;
+    } else {
+        long fd = PyLong_AsLong(leg);
+        if (fd < 0) {
+            if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "that is no descriptor");
+            return -1;
+        }
+        s->fd = (int)fd;
+    }
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = s};
+    int failed = epoll_ctl(p->epoll, EPOLL_CTL_MOD, s->fd, &e);
+    if (failed && errno == ENOENT) failed = epoll_ctl(p->epoll, EPOLL_CTL_ADD, s->fd, &e);
+    if (failed) s->error = errno;
+    return 0;
+}
+
+Link *link_new(PyTypeObject *type, Plane *p, PyObject *handler, PyObject *const *leg,
+               void *const *ssl, PyObject *const *lane)
 {
     Link *l = (Link *)type->tp_alloc(type, 0);
     if (!l) return NULL;
@@ -78,8 +104,15 @@ Link *link_new(PyTypeObject *type, Plane *p, PyObject *handler, const int *fd, v
         Py_DECREF(l);
         return NULL;
     }
-    l->side[0].fd = fd[0];
-    l->side[1].fd = fd[1];
+    if (link_take(l, 0, leg[0]) || link_take(l, 1, leg[1])) {
+        for (int i = 0; i < 2; i++) {
+            if (l->side[i].fd < 0) continue;
+            epoll_ctl(p->epoll, EPOLL_CTL_DEL, l->side[i].fd, NULL);
+            close(l->side[i].fd);
+        }
+        Py_DECREF(l);
+        return NULL;
+    }
     p->links++;
     plane_enter(p);
     return (Link *)Py_NewRef(l); /* one reference is the plane's, until plane_reap() */
@@ -99,22 +132,22 @@ static PyObject *link_start(Link *l, PyObject *args)
 {
     Py_buffer early[2];
     if (!PyArg_ParseTuple(args, "y*y*", &early[0], &early[1])) return NULL;
+    l->started = 1;
     for (int i = 0; i < 2; i++) {
         Flow *f = &l->flow[i];
-        int failed = 0;
-        if (l->side[i].fd < 0) continue;
+        Side *s = f->source;
+        if (s->fd < 0) continue;
         if (early[i].len) {
-            failed = buffer_add(&f->in, early[i].buf, (size_t)early[i].len);
+            if (buffer_add(&f->in, early[i].buf, (size_t)early[i].len)) s->error = ENOMEM;
             f->bytes += (uint64_t)early[i].len;
             f->again = 1;
-            flow_later(f);
-        } else if (l->side[i].ssl) {
-            flow_later(f); /* OpenSSL may hold bytes that no event will announce */
         }
-        struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                                .data.ptr = &l->side[i]};
-        if (failed || epoll_ctl(l->plane->epoll, EPOLL_CTL_ADD, l->side[i].fd, &e))
-            side_close(&l->side[i], failed ? ENOMEM : errno);
+        /* OpenSSL may hold bytes that no event will announce, and events may have been missed. */
+        if (early[i].len || s->ssl || s->missed) flow_later(f);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (l->side[i].error) side_close(&l->side[i], l->side[i].error);
+        if (buffer_length(&l->flow[i].out)) flow_writable(&l->flow[i]);
     }
     PyBuffer_Release(&early[0]);
     PyBuffer_Release(&early[1]);

@@ -76,6 +76,10 @@ static void side_ready(Side *s, uint32_t events)
     Flow *from = &s->link->flow[s->index], *to = &s->link->flow[1 - s->index];
     const uint32_t end = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
     if (events & end) s->hup = 1;
+    if (!s->link->started) {
+        s->missed = 1;
+        return;
+    }
     if (events & EPOLLOUT || (s->write_blocked && events & EPOLLIN)) flow_writable(to);
     if (s->fd >= 0 && (events & (EPOLLIN | end) || (s->read_blocked && events & EPOLLOUT)))
         flow_pump(from);
@@ -157,14 +161,13 @@ void plane_settle(Plane *p)
 }
 
 PyDoc_STRVAR(link_doc, "link(handler, client, backend, clientSSL, backendSSL, toBackend, toClient)\n"
-             "--\n\nJoin two descriptors, which belong to the link from now on; an SSL is the "
-             "address of an SSL object or 0.");
+             "--\n\nJoin two legs, each a Transport or a descriptor, which belongs to the link from "
+             "now on; an SSL is the address of an SSL object or 0.");
 static PyObject *plane_link(Plane *p, PyObject *args)
 {
-    PyObject *handler, *lane[2];
-    int fd[2];
+    PyObject *handler, *leg[2], *lane[2];
     unsigned long long ssl[2];
-    if (!PyArg_ParseTuple(args, "OiiKKO!O!", &handler, &fd[0], &fd[1], &ssl[0], &ssl[1],
+    if (!PyArg_ParseTuple(args, "OOOKKO!O!", &handler, &leg[0], &leg[1], &ssl[0], &ssl[1],
                           &PyTuple_Type, &lane[0], &PyTuple_Type, &lane[1]))
         return NULL;
     if ((ssl[0] || ssl[1]) && !p->ssl_read) {
@@ -173,7 +176,7 @@ static PyObject *plane_link(Plane *p, PyObject *args)
     }
     State *state = PyType_GetModuleState(Py_TYPE(p));
     void *const address[2] = {(void *)(uintptr_t)ssl[0], (void *)(uintptr_t)ssl[1]};
-    return (PyObject *)link_new(state->link_type, p, handler, fd, address, lane);
+    return (PyObject *)link_new(state->link_type, p, handler, leg, address, lane);
 }
 
 PyDoc_STRVAR(accept_doc, "accept(descriptor, make, accepted, failed)\n--\n\nAccept on a listening "

@@ -67,8 +67,11 @@ typedef struct Link Link;
 typedef struct {
     Link *link;
     void *ssl;             /* SSL *, kept alive by Python; NULL for plain */
-    int fd;                /* ours, a dup; -1 once closed */
+    int fd;                /* a dup unless is_ours; -1 once closed */
+    int error;             /* an errno: it could not be watched, close it at the start */
     uint8_t index;
+    uint8_t is_ours;       /* nobody else has a descriptor of this socket */
+    uint8_t missed;        /* it was ready before the link was started */
     uint8_t hup;           /* the peer's end was seen: read until EOF */
     uint8_t closing;       /* say the end when all is written, close when the peer's was heard */
     uint8_t shut;          /* FIN or close_notify was sent */
@@ -203,7 +206,7 @@ struct Link {
     Flow flow[2];
     double active;
     Link *next_dead;
-    uint8_t is_dead;
+    uint8_t started, is_dead;
 };
 
 /* -- _native.c: the plane */
@@ -228,10 +231,10 @@ int is_plane(PyObject *object);
 
 extern PyType_Spec link_spec;
 
-/* Join two descriptors, which are the link's from now on; NULL with an exception set. The
- * plane's own reference is made here too. */
-Link *link_new(PyTypeObject *type, Plane *p, PyObject *handler, const int *fd, void *const *ssl,
-               PyObject *const *lane);
+/* Join two legs, each a Transport or a number: their descriptors are the link's from now on.
+ * NULL with an exception set. The plane's own reference is made here too. */
+Link *link_new(PyTypeObject *type, Plane *p, PyObject *handler, PyObject *const *leg,
+               void *const *ssl, PyObject *const *lane);
 
 /* Call a method of the handler. An exception there ends up in sys.unraisablehook. */
 void link_tell(Link *l, const char *method, const char *format, ...);
@@ -347,6 +350,14 @@ int message_ask(Flow *f, uint8_t first, PyObject *payload, const uint8_t *wire, 
 /* -- _transport.c */
 
 extern PyType_Spec transport_spec;
+
+/* Whether it is one. */
+int is_transport(PyObject *object);
+
+/* Take its descriptor, which is the caller's from now on, and what it has not sent. Its events
+ * still come to the epoll instance of p, if that was its plane: the caller has to see to that.
+ * -1 with an exception set. */
+int transport_take(Transport *t, Plane *p, Buffer *unsent);
 
 /* Serve what epoll says of it. */
 void transport_ready(Transport *t, uint32_t events);

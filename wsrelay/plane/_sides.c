@@ -34,9 +34,9 @@ void side_close(Side *s, int error)
         struct linger none = {1, 0};
         setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
     }
-    /* Another descriptor of the same socket is still open: closing ours would leave the
+    /* Where another descriptor of the same socket is still open, closing ours would leave the
      * registration behind, with a pointer to freed memory. */
-    epoll_ctl(p->epoll, EPOLL_CTL_DEL, s->fd, NULL);
+    if (!s->is_ours) epoll_ctl(p->epoll, EPOLL_CTL_DEL, s->fd, NULL);
     close(s->fd);
     s->fd = -1;
     s->ssl = NULL;

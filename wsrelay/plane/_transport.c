@@ -190,11 +190,13 @@ static void transport_read(Transport *t)
 }
 
 /* A dial has come to its end. */
-static void transport_dialled(Transport *t)
+static void transport_dialled(Transport *t, uint32_t events)
 {
     int error = 0;
     socklen_t size = sizeof error;
-    if (getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &size)) error = errno;
+    if (events & (EPOLLERR | EPOLLHUP) &&
+        getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &size))
+        error = errno;
     if (error) {
         transport_end(t, error);
         return;
@@ -209,7 +211,7 @@ void transport_ready(Transport *t, uint32_t events)
     if (t->fd < 0) return;
     if (t->connecting) {
         if (!(events & (EPOLLOUT | end))) return;
-        transport_dialled(t);
+        transport_dialled(t, events);
         if (t->fd < 0) return;
     }
     if (events & end) t->hup = 1;
@@ -295,6 +297,14 @@ static int transport_init(Transport *t, PyObject *args, PyObject *kwargs)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
+    return 0;
+}
+
+int is_transport(PyObject *object)
+{
+    /* Subclasses inherit the slot, with whatever Python adds to it, but not tp_init. */
+    for (PyTypeObject *type = Py_TYPE(object); type; type = type->tp_base)
+        if (type->tp_init == (initproc)transport_init) return 1;
     return 0;
 }
 
@@ -492,20 +502,32 @@ PyDoc_STRVAR(give_doc, "give()\n--\n\nThe descriptor, not served any more, and t
 static PyObject *transport_give(Transport *t, PyObject *unused)
 {
     (void)unused;
-    if (t->fd < 0 || t->doomed || t->connecting) {
-        PyErr_SetString(PyExc_ValueError, "there is nothing to give");
-        return NULL;
+    Buffer out;
+    const int fd = transport_take(t, NULL, &out);
+    if (fd < 0) return NULL;
+    const size_t n = buffer_length(&out);
+    const char *unsent = n ? (const char *)out.data + out.start : "";
+    PyObject *answer = Py_BuildValue("(iy#)", fd, unsent, (Py_ssize_t)n);
+    buffer_free(&out);
+    if (!answer) close(fd);
+    return answer;
+}
+
+int transport_take(Transport *t, Plane *p, Buffer *unsent)
+{
+    const int fd = t->fd;
+    if (fd < 0 || t->doomed || t->connecting) {
+        PyErr_SetString(PyExc_ValueError, "there is no connection to be taken");
+        return -1;
     }
-    const size_t n = buffer_length(&t->out);
-    const char *unsent = n ? (const char *)t->out.data + t->out.start : "";
-    PyObject *answer = Py_BuildValue("(iy#)", t->fd, unsent, (Py_ssize_t)n);
-    if (!answer) return NULL;
-    epoll_ctl(t->plane->epoll, EPOLL_CTL_DEL, t->fd, NULL);
+    if (t->plane != p) epoll_ctl(t->plane->epoll, EPOLL_CTL_DEL, fd, NULL);
     Py_CLEAR(t->producer);
+    *unsent = t->out;
+    memset(&t->out, 0, sizeof t->out);
     Py_INCREF(t);
     transport_leave(t);
     Py_DECREF(t);
-    return answer;
+    return fd;
 }
 
 PyDoc_STRVAR(fileno_doc, "fileno()\n--\n\nThe descriptor; -1 when it is closed or was given away.");
