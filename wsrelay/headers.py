@@ -8,12 +8,17 @@ Nothing here knows which fields mean what, and nothing here reads or writes a he
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 __all__ = ["Headers", "MutableHeaders", "checkedField"]
 
 
+@lru_cache(1024)
 def _name(name: str | bytes) -> bytes:
-    # A name that is not ASCII names no field; it must not raise, only find nothing.
+    """
+    As the index has it. A name that is not ASCII names no field; it must not raise, only find
+    nothing. Programs ask for the same few names again and again.
+    """
     return (name.encode("utf-8") if isinstance(name, str) else name).lower()
 
 
@@ -61,7 +66,11 @@ class Headers:
         if index is None:
             index = self._index = {}
             for name, value in self._raw:
-                index.setdefault(name.lower(), []).append(value)
+                lower = name.lower()
+                if lower in index:
+                    index[lower].append(value)
+                else:
+                    index[lower] = [value]
         return index
 
     def get(self, name: str, default: str | None = None) -> str | None:
@@ -71,17 +80,22 @@ class Headers:
 
     def getAll(self, name: str) -> list[str]:
         """Every value of C{name}, in order; empty when there is none."""
-        return [value.decode("latin-1") for value in self._lookup().get(_name(name), ())]
+        values = self._lookup().get(_name(name))
+        return [value.decode("latin-1") for value in values] if values else []
 
     def rawAll(self, name: bytes) -> list[bytes]:
         """Every value of the lower-case C{name} as bytes."""
-        return list(self._lookup().get(name, ()))
+        values = self._lookup().get(name)
+        return values[:] if values else []
 
     def tokens(self, name: str) -> list[str]:
         """The elements of a comma-separated list field, over all its lines, trimmed."""
-        found = []
+        found: list[str] = []
         for value in self.getAll(name):
-            found += [part for part in (piece.strip(" \t") for piece in value.split(",")) if part]
+            if "," in value:
+                found += filter(None, [piece.strip(" \t") for piece in value.split(",")])
+            elif only := value.strip(" \t"):
+                found.append(only)
         return found
 
     def __contains__(self, name: object) -> bool:

@@ -284,7 +284,7 @@ class IObserver(Interface):
     Hears what happens; the access log is one.
 
     Called for each L{Event<wsrelay.model.Event>}, in order, after the fact. One that has an
-    attribute C{events}, a tuple of classes, hears of those only, which costs less.
+    attribute C{hears}, a tuple of classes, hears of those only, which costs less.
 
     It may change nothing.
 
@@ -294,7 +294,7 @@ class IObserver(Interface):
 
         @implementer(IObserver)
         class Count:
-            events = (Closed,)
+            hears = (Closed,)
 
             def observe(self, event):
                 self.closed += 1

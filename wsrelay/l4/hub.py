@@ -61,9 +61,7 @@ class Hub:
         found = self._hearers.get(kind)
         if found is None:
             found = self._hearers[kind] = tuple(
-                each
-                for each in self._observers
-                if issubclass(kind, getattr(each, "events", Event))
+                each for each in self._observers if issubclass(kind, getattr(each, "hears", Event))
             )
         return found
 

@@ -23,7 +23,7 @@ from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
 from wsrelay.l4.plans import Plans
 from wsrelay.l4.tunnel import Tunnel
-from wsrelay.model import Decision, Forward, Inbound, Refuse, Respond, Serve
+from wsrelay.model import Decision, Forward, Inbound, Refuse, Request, Respond, Serve
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.legs import Leg, addressOf, takeOver
 from wsrelay.plane.verdicts import isLater
@@ -110,14 +110,21 @@ class Listener:
             if closing is not None:
                 await closing
 
-    def inbound(self, leg: Leg) -> Inbound:
+    def inbound(self, leg: Leg, request: Request | None = None) -> Inbound:
         """
         The facts about a client that has just arrived. Where TLS ends at the listener, its
         server name and protocol are among them only once the handshake is complete.
         """
         serverName, alpn = tlsFacts(leg.transport) if leg.isTLS else (None, ())
         return Inbound(
-            self.relay.newId(), self.name, leg.peer, leg.local, leg.isTLS, serverName, alpn
+            self.relay.newId(),
+            self.name,
+            leg.peer,
+            leg.local,
+            leg.isTLS,
+            serverName,
+            alpn,
+            request,
         )
 
     def tunnel(self, transport: Any, early: bytes = b"") -> None:

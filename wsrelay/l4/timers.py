@@ -17,10 +17,12 @@ __all__ = ["Deadline", "IdleTimer"]
 class IdleTimer:
     """Calls when nothing was read from either side for a while."""
 
+    __slots__ = ("_call", "_clock", "_idleFor", "_limit", "_timer")
+
     def __init__(self, clock: Any) -> None:
         """@param clock: an L{IReactorTime} provider."""
         self._clock = clock
-        self._call: Any = None
+        self._timer: Any = None
 
     def watch(
         self, idleFor: Callable[[], float], limit: float, call: Callable[[float], None]
@@ -28,23 +30,26 @@ class IdleTimer:
         """
         Call C{call(limit)} once, when C{idleFor()} has reached C{limit} seconds.
         """
+        self._idleFor = idleFor
+        self._limit = limit
+        self._call = call
+        self._timer = self._clock.callLater(limit, self._look)
 
-        def look() -> None:
-            left = limit - idleFor()
-            # A clock that is a rounding error short must not wake us for ever.
-            if left > 0.001:
-                self._call = self._clock.callLater(left, look)
-            else:
-                self._call = None
-                call(limit)
-
-        self._call = self._clock.callLater(limit, look)
+    def _look(self) -> None:
+        left = self._limit - self._idleFor()
+        # A clock that is a rounding error short must not wake us for ever.
+        if left > 0.001:
+            self._timer = self._clock.callLater(left, self._look)
+        else:
+            self._timer = None
+            self._call(self._limit)
 
     def cancel(self) -> None:
-        """Never call."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        """Never call, and hold on to nobody."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            del self._idleFor, self._call
 
 
 class Deadline:
@@ -53,6 +58,8 @@ class Deadline:
 
     @ivar after: seconds.
     """
+
+    __slots__ = ("_call", "_clock", "after")
 
     def __init__(self, clock: Any, after: float = 10.0) -> None:
         """@param clock: an L{IReactorTime} provider."""

@@ -12,22 +12,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
 from twisted.python.failure import Failure
 
 from wsrelay.errors import ClientFault, RequestTimeout
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l7.exchange import Exchange
-from wsrelay.l7.fields import framed, mayHaveBody
+from wsrelay.l7.fields import framed, mayHaveBody, saysClose
 from wsrelay.l7.linger import Linger
 from wsrelay.l7.pages import page, phrase, withoutBody
-from wsrelay.model import Headers, Inbound, Kind, Party, Phase, Request, Respond
+from wsrelay.model import Headers, Kind, Party, Phase, Request, Respond
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.bodies import LAST_CHUNK, BodyKind, BodyReader, Framing, bodyReader, chunk
 from wsrelay.wire.heads import HeadReader, parseRequest, writeResponse
 
 __all__ = ["Connection"]
+
+
+def _nothing(data: bytes) -> None:
+    """The leg was given away: nothing can come."""
 
 
 class Connection:
@@ -124,19 +127,16 @@ class Connection:
         self._served += 1
         self._request = request
         self._isRead = not mayHaveBody(request)
-        self._isLast = request.version < (1, 1) or any(
-            token.lower() == "close" for token in request.headers.tokens("connection")
+        self._isLast = request.version < (1, 1) or saysClose(request)
+        self._exchange = Exchange(
+            self._listener, self, self._listener.inbound(self._leg, request), size
         )
-        self._exchange = Exchange(self._listener, self, self._inbound(request), size)
         self._exchange.begin()
-
-    def _inbound(self, request: Request | None) -> Inbound:
-        return evolve(self._listener.inbound(self._leg), request=request)
 
     def _reject(self, error: ClientFault) -> None:
         """There is no request to make an exchange of: answer, and close."""
         self._stopTimer()
-        life = Life(self._listener, Kind.EXCHANGE, self._inbound(None))
+        life = Life(self._listener, Kind.EXCHANGE, self._listener.inbound(self._leg))
         life.phase = Phase.ACCEPT
         life.status = error.status
         life.end(Party.CLIENT, error.detail)
@@ -203,6 +203,8 @@ class Connection:
     def give(self) -> Leg:
         """The leg, holding still; this connection has nothing more to do with it."""
         self._exchange = None
+        # Nobody holds on to it by its own method: it is over now, whatever becomes of the leg.
+        self._state = _nothing
         ahead, self._ahead = self._ahead, b""
         self._leg.hold(ahead)
         return self._leg

@@ -406,6 +406,8 @@ class Exchange:
         assert self._fetch is not None
         session = self._upgrade.session(self._fetch.leg)
         self._isOver = True
+        # Whoever knows this exchange lets go of it, so that it need not wait for the collector.
+        self._upgrade = self._fetch = None
         session.begin()
 
     # -- ends

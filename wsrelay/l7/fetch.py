@@ -10,6 +10,7 @@ may take is settled here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol as TypingProtocol
 
 from twisted.internet.error import ConnectionDone
@@ -52,6 +53,10 @@ class Hearer(TypingProtocol):
         """It will not be completed."""
 
 
+def _nothing(data: bytes) -> None:
+    """The leg holds still: nothing can come."""
+
+
 @implementer(IPushProducer)
 class Fetch:
     """
@@ -80,7 +85,7 @@ class Fetch:
         self._body: BodyReader | None = None
         self._source: Any = None
         self._isOver = False
-        self.received = self._readHead
+        self.received: Callable[[bytes], None] = self._readHead
 
     def begin(self, head: bytes) -> None:
         """Send the request's head and listen."""
@@ -155,6 +160,8 @@ class Fetch:
             self._fail(BadResponse(error.detail))
             return
         self.leg.hold(data)
+        # Nobody must hold on to this by its own method, if the leg has another future.
+        self.received = _nothing
         self._hearer.responded(response, self._framing)
 
     def _readBody(self, data: bytes) -> None:

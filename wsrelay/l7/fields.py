@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wsrelay.model import (
+    Address,
     Headers,
     Inbound,
     MutableHeaders,
@@ -28,6 +29,7 @@ __all__ = [
     "mayHaveBody",
     "outboundRequest",
     "outboundResponse",
+    "saysClose",
     "shaken",
 ]
 
@@ -85,20 +87,31 @@ def mayHaveBody(request: Request) -> bool:
     return headers.rawAll(b"content-length") not in ([], [b"0"])
 
 
+def saysClose(request: Request) -> bool:
+    """Whether the client wants no other request on this connection (RFC 9112 section 9.6)."""
+    if not any(b"close" in value.lower() for value in request.headers.rawAll(b"connection")):
+        return False
+    return any(token.lower() == "close" for token in request.headers.tokens("connection"))
+
+
 def endToEnd(headers: Headers, without: frozenset[bytes]) -> MutableHeaders:
     """The fields that are meant for the other side, except those in C{without}."""
-    named = {
-        token.strip(b" \t").lower()
-        for value in headers.rawAll(b"connection")
-        for token in value.split(b",")
-    }
-    gone = (named - _PROTECTED) | without if named else without
+    gone = _gone(headers, without)
     return MutableHeaders([pair for pair in headers.raw if pair[0].lower() not in gone])
 
 
+def _gone(headers: Headers, without: frozenset[bytes]) -> frozenset[bytes]:
+    """C{without}, and what Connection names."""
+    values = headers.rawAll(b"connection")
+    if not values or (len(values) == 1 and values[0].lower() in _HOP_BY_HOP):
+        return without
+    named = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+    return (named - _PROTECTED) | without
+
+
 def _isForwarding(name: bytes) -> bool:
-    """Many backends take C{_} for C{-}, as CGI does."""
-    name = name.lower().replace(b"_", b"-")
+    """Many backends take C{_} for C{-}, as CGI does. The name is in lower case."""
+    name = name.replace(b"_", b"-")
     return name in _FORWARDING or name.startswith(b"x-forwarded")
 
 
@@ -109,17 +122,30 @@ def outboundRequest(inbound: Inbound, isUpgrade: bool, authority: str) -> Outbou
     @param authority: for C{Host}, when an HTTP/1.0 client sent none.
     """
     request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
-    believed = Headers([pair for pair in request.headers.raw if not _isForwarding(pair[0])])
-    headers = endToEnd(believed, _UPGRADE if isUpgrade else _FRAMING)
-    host = request.headers.get("host")
-    if host is None:
-        host = authority
-        headers.set("Host", host)
-    client = str(inbound.client.ip) if inbound.client.ip is not None else "unknown"
-    headers.add("X-Forwarded-For", client)
-    headers.add("X-Forwarded-Proto", "https" if inbound.secure else "http")
-    headers.add("X-Forwarded-Host", host)
-    return OutboundRequest(request.method, request.target, headers)
+    gone = _gone(request.headers, _UPGRADE if isUpgrade else _FRAMING)
+    fields = []
+    for pair in request.headers.raw:
+        name = pair[0].lower()
+        # What is not believed begins with one of these letters.
+        if name not in gone and not (name[0] in b"cfx" and _isForwarding(name)):
+            fields.append(pair)
+    hosts = request.headers.rawAll(b"host")
+    if not hosts:
+        hosts = [authority.encode("ascii")]
+        fields.append((b"Host", hosts[0]))
+    fields += (
+        (b"X-Forwarded-For", _nameOf(inbound.client)),
+        (b"X-Forwarded-Proto", b"https" if inbound.secure else b"http"),
+        (b"X-Forwarded-Host", hosts[0]),
+    )
+    return OutboundRequest(request.method, request.target, MutableHeaders(fields))
+
+
+def _nameOf(client: Address) -> bytes:
+    """The address of a client, an IPv4 one never in IPv6; a UNIX socket has none."""
+    if ":" not in client.host:
+        return client.host.encode("ascii")
+    return b"unknown" if client.ip is None else str(client.ip).encode("ascii")
 
 
 def framed(

@@ -67,6 +67,10 @@ _NO_CLOSE = 1006
 # Seconds for both sides to go in peace, when the close timeout is over.
 _LAST_WORDS = 1.0
 
+# What most sessions share, since an idle one should be small.
+_NONE: frozenset[Direction] = frozenset()
+_NO_NAMES: Mapping[Direction, str] = {}
+
 _ABOUT = {Party.CLIENT: _GOING_AWAY, Party.BACKEND: _INTERNAL_ERROR}
 
 
@@ -90,15 +94,12 @@ class Session:
         self._idle = IdleTimer(clock)
         # By direction: a Close frame came from its sender; one went to its receiver; its
         # sender will say nothing more that counts; its sender's connection is gone.
-        self._heard: set[Direction] = set()
-        self._told: set[Direction] = set()
-        self._gone: set[Direction] = set()
-        self._lost: set[Direction] = set()
-        self._hookNames: dict[Direction, str] = {}
+        self._heard = self._told = self._gone = self._lost = _NONE
+        self._hookNames: Mapping[Direction, str] = _NO_NAMES
         # A Close that takes the place of the one that the direction's sender will send.
-        self._owed: dict[Direction, Close] = {}
+        self._owed: dict[Direction, Close] | None = None
         # What plugins asked for while they were being attached.
-        self._asked: list[Callable[[], None]] = []
+        self._asked: tuple[Callable[[], None], ...] = ()
 
     def attach(
         self, filters: Sequence[tuple[str, IMessageFilter]], direction: Direction
@@ -116,8 +117,9 @@ class Session:
                 raise PluginFault(name, f"attach: {type(error).__name__}: {error}") from error
             if hook is not None:
                 hooks.append((name, hook))
-        self._hookNames[direction], hook = compose(hooks)
-        return self._hookNames[direction], hook
+        hookName, hook = compose(hooks)
+        self._hookNames = {**self._hookNames, direction: hookName}
+        return hookName, hook
 
     def join(
         self, client: Leg, backend: Leg, lanes: Mapping[Direction, Lane], extensions: str
@@ -135,7 +137,8 @@ class Session:
         if limit is not None:
             self._idle.watch(self._link.idleFor, limit, self._idleTooLong)
         self._link.start()
-        for ask in self._asked:
+        asked, self._asked = self._asked, ()
+        for ask in asked:
             ask()
 
     def _idleTooLong(self, seconds: float) -> None:
@@ -151,7 +154,7 @@ class Session:
         isText = isinstance(data, str)
         payload = data.encode("utf-8") if isinstance(data, str) else data
         if self._link is None:
-            self._asked.append(partial(self.send, direction, data))
+            self._asked += (partial(self.send, direction, data),)
         elif direction not in self._told:
             self._link.send(direction, Message(payload, isText))
 
@@ -176,10 +179,10 @@ class Session:
         """A side says goodbye; unless the relay has already spoken, the other hears it."""
         said = f"closed: {code} {reason}".rstrip() if code is not None else "closed without a code"
         self._ending(sender(direction), said)
-        self._heard.add(direction)
+        self._heard |= {direction}
         if direction not in self._told:
-            self._told.add(direction)
-            owed = self._owed.pop(direction, None)
+            self._told |= {direction}
+            owed = self._takeOwed(direction)
             seen = code if owed is None else owed.code
             self._saw(direction, _NO_CODE if seen is None else seen)
         self._settle()
@@ -188,7 +191,7 @@ class Session:
         """A side broke the rules: it is told which, the other that it will hear no more."""
         party = sender(direction)
         self._ending(party, f"broke the protocol ({violation.code}): {violation.detail}")
-        self._gone.add(direction)
+        self._gone |= {direction}
         self._tell(direction, Close(_ABOUT[party]))
         self._tellLast(direction.opposite, Close(violation.code))
         self._settle()
@@ -216,7 +219,7 @@ class Session:
 
     def legLost(self, direction: Direction, failure: Failure) -> None:
         """A side's connection is gone."""
-        self._lost.add(direction)
+        self._lost |= {direction}
         if len(self._lost) == 2:
             self._finish()
         else:
@@ -227,7 +230,7 @@ class Session:
         if direction not in self._heard:
             self._ending(party, detail)
             self._tell(direction, Close(_ABOUT[party]))
-        self._gone.add(direction)
+        self._gone |= {direction}
         self._settle()
 
     # -- the end
@@ -241,25 +244,25 @@ class Session:
 
     def _endBoth(self, party: Party, detail: str, close: Close) -> None:
         if self._link is None:
-            self._asked.append(partial(self._endBoth, party, detail, close))
+            self._asked += (partial(self._endBoth, party, detail, close),)
             return
         if len(self._lost) == 2:
             return
         self._ending(party, detail)
-        for direction in Direction:
-            self._tell(direction, close)
+        self._tell(Direction.TO_BACKEND, close)
+        self._tell(Direction.TO_CLIENT, close)
         self._settle()
 
     def _tell(self, direction: Direction, close: Close) -> None:
         """Put a Close of the relay's own on this way, unless one went there already."""
         assert self._link is not None
-        close = self._owed.pop(direction, close)
+        close = self._takeOwed(direction) or close
         if direction in self._told:
             self._link.mute(direction)
             return
         key = os.urandom(4) if direction is Direction.TO_BACKEND else None
         if self._link.mute(direction, encodeClose(close.code, close.reason, key)):
-            self._told.add(direction)
+            self._told |= {direction}
             self._saw(direction, close.code)
         else:
             # It stands in the middle of a frame that nobody will complete.
@@ -276,7 +279,10 @@ class Session:
             return
         key = os.urandom(4) if direction is Direction.TO_BACKEND else None
         self._link.closeWith(direction, encodeClose(close.code, close.reason, key))
-        self._owed[direction] = close
+        self._owed = {**(self._owed or {}), direction: close}
+
+    def _takeOwed(self, direction: Direction) -> Close | None:
+        return self._owed.pop(direction, None) if self._owed else None
 
     def _late(self) -> None:
         """
@@ -284,7 +290,7 @@ class Session:
         reads sees a clean end; only then is the rest cut.
         """
         assert self._link is not None
-        for direction, close in list(self._owed.items()):
+        for direction, close in list((self._owed or {}).items()):
             self._tell(direction, close)
         self._deadline = Deadline(self._listener.relay.clock, _LAST_WORDS)
         self._deadline.start(self._link.abort)

@@ -80,7 +80,9 @@ class Upgrade:
 
         @raise BadResponse: it is not a true 101.
         """
-        asked = evolve(self._handshake, extensions=self._offer)
+        asked = self._handshake
+        if asked.extensions != self._offer:
+            asked = evolve(asked, extensions=self._offer)
         self._accepted = checkAccepted(asked, response)
         self._extensions = self._accepted.extensions
         if self._readsMessages:
@@ -143,7 +145,7 @@ class Upgrade:
 
 def _rsvOf(extensions: str) -> int:
     """The reserved bits that these extensions may set (RFC 7692 section 6 for RSV1)."""
-    names = {part.partition(";")[0].strip().lower() for part in extensions.split(",")} - {""}
-    if not names:
+    if not extensions:
         return 0
+    names = {part.partition(";")[0].strip().lower() for part in extensions.split(",")} - {""}
     return _RSV1 if names == {"permessage-deflate"} else _RSV_ANY

@@ -26,7 +26,7 @@ _log = Logger("wsrelay.access")
 class AccessLog:
     """Writes the line."""
 
-    events = (Closed,)
+    hears = (Closed,)
 
     def observe(self, event: Event) -> None:
         """Write it."""

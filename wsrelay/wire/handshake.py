@@ -93,7 +93,7 @@ def wantsUpgrade(request: Request) -> bool:
 
     Other protocols in C{Upgrade} are nobody's business here: they are never forwarded.
     """
-    return "websocket" in _lowerTokens(request, "upgrade")
+    return _says(request, b"upgrade", b"websocket")
 
 
 def readHandshake(request: Request) -> Handshake:
@@ -131,9 +131,9 @@ def checkAccepted(handshake: Handshake, response: Response) -> Accepted:
     """
     if response.status != 101 or response.version != (1, 1):
         raise BadResponse(f"a {response.status} does not open a WebSocket")
-    if _lowerTokens(response, "upgrade") != ["websocket"]:
+    if not _says(response, b"upgrade", b"websocket", alone=True):
         raise BadResponse("101 without Upgrade: websocket")
-    if "upgrade" not in _lowerTokens(response, "connection"):
+    if not _says(response, b"connection", b"upgrade"):
         raise BadResponse("101 without Connection: upgrade")
     accepts = response.headers.rawAll(b"sec-websocket-accept")
     if accepts != [acceptKey(handshake.key)]:
@@ -147,8 +147,15 @@ def checkAccepted(handshake: Handshake, response: Response) -> Accepted:
 # --------------------------------------------------------------------- the client's side
 
 
-def _lowerTokens(head: Request | Response, name: str) -> list[str]:
-    return [token.lower() for token in head.headers.tokens(name)]
+def _says(head: Request | Response, name: bytes, token: bytes, alone: bool = False) -> bool:
+    """Whether a list field has this token, in any case; C{alone}: and no other."""
+    values = head.headers.rawAll(name)
+    if not values:
+        return False
+    if len(values) == 1 and values[0].lower() == token:
+        return True
+    tokens = [each.lower().encode("latin-1") for each in head.headers.tokens(name.decode("ascii"))]
+    return tokens == [token] if alone else token in tokens
 
 
 def _checkMethod(request: Request) -> None:
@@ -158,9 +165,9 @@ def _checkMethod(request: Request) -> None:
     """
     if request.method != "GET" or request.version != (1, 1):
         raise BadHandshake(f"a handshake by {request.method} in HTTP/{request.version[1]}")
-    if _lowerTokens(request, "upgrade") != ["websocket"]:
+    if not _says(request, b"upgrade", b"websocket", alone=True):
         raise BadHandshake(f"Upgrade: {request.headers.getAll('upgrade')!r:.80}")
-    if "upgrade" not in _lowerTokens(request, "connection"):
+    if not _says(request, b"connection", b"upgrade"):
         raise BadHandshake("Connection does not say upgrade")
 
 

@@ -244,8 +244,8 @@ def _write(
     Put a head together, and check it the way it would be read: what a plugin made up must
     not split a request or a response.
     """
-    fields = [(name, value) for name, value in headers]
-    head = b"%b%b\r\n" % (line, b"".join([b"%b: %b\r\n" % field for field in fields]))
+    fields = [*headers]
+    head = line + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
     if syntax.fullmatch(line) is None or fields != _readFields(
         head, len(line), len(fields), ValueError, ValueError
     ):
