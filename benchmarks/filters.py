@@ -9,15 +9,14 @@ object, and the relay cannot know that it is equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from zope.interface import implementer
 
 from wsrelay.interfaces import IMessageFilter, ISession
 from wsrelay.model import Direction, Forward, Interest, Message
 
-__all__ = ["Replace", "Watch", "noLog"]
+__all__ = ["Replace", "Watch"]
 
 
 def _watch(message: Message) -> None:
@@ -53,8 +52,3 @@ class Replace:
     def attach(self, session: ISession, direction: Direction) -> Callable[[Message], Message]:
         """The same hook for all."""
         return _replace
-
-
-def noLog() -> Callable[[Mapping[str, Any]], None]:
-    """For C{twistd --logger}: a log that forgets, as those of the other proxies are off."""
-    return lambda event: None

@@ -135,6 +135,11 @@ class StartTests(SynchronousTestCase):
         self.assertIsInstance(first, AccessLog)
         self.assertEqual([second, third], [own, watcher])
 
+    def test_noAccessLog(self) -> None:
+        """Without the access log nothing observes unless it was asked to."""
+        service = RelayService(loads("relay.accessLog = false\n" + FINE), self.reactor)
+        self.assertEqual(service.relay.observers, ())
+
     def test_wrong(self) -> None:
         """What is wrong refuses the start: an exception, every problem logged and said."""
         text = FINE + '[plugin.x]\nuse = "nope"\n[plugin.y]\nuse = "noper"\n'

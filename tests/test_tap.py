@@ -93,6 +93,13 @@ class OptionsTests(CommandLine):
         options = self.parsed("--config", self.file(), "--log-format", "json")
         self.assertEqual(options.configuration.relay.logFormat, "json")
         self.assertEqual(options.configuration.relay.plane, "auto")
+        self.assertTrue(options.configuration.relay.accessLog)
+
+    def test_noAccessLog(self) -> None:
+        """The access log can be left out, with a file and without."""
+        for rest in (("--config", self.file()), ("--listen", "tcp:1", "--to", "tcp:a:1")):
+            options = self.parsed(*rest, "--no-access-log")
+            self.assertFalse(options.configuration.relay.accessLog)
 
     def test_demo(self) -> None:
         """The demo is a configuration like any other."""

@@ -73,6 +73,10 @@ class Headers:
                     index[lower] = [value]
         return index
 
+    def forget(self) -> None:
+        """Need less memory until somebody looks something up again."""
+        self._index = None
+
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of C{name}, or C{default}."""
         values = self._lookup().get(_name(name))

@@ -68,13 +68,14 @@ class RelayService(Service):
         exit: Callable[[int], None] | None = None,
     ) -> None:
         """
-        @param observers: in addition to the access log and the plugins that observe.
+        @param observers: in addition to the access log, where it is wanted, and the plugins that observe.
         @param complain: called with each reason not to start, which is logged anyway.
         @param exit: called with 1 after the reactor has stopped, if the relay could not start
             and it was already running by then.
         """
         self._configuration = configuration
-        self.relay = Hub(reactor, [AccessLog(), *observers])
+        accessLog = [AccessLog()] if configuration.relay.accessLog else []
+        self.relay = Hub(reactor, [*accessLog, *observers])
         self.built: Built | None = None
         self._complain = complain
         self._exit = exit

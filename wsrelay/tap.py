@@ -79,6 +79,7 @@ class Options(usage.Options):
         ["check", None, "Load and build everything, report every error, exit with 0 or 1."],
         ["demo", None, "Show layer 4 and layer 7 side by side, with backends of its own."],
         ["schema", None, "Print the JSON Schema of the configuration and exit."],
+        ["no-access-log", None, "Leave no line for each tunnel, exchange and session."],
         ["plugins", None, "List the installed plugins with their options and exit."],
     ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
@@ -177,11 +178,16 @@ class Options(usage.Options):
             self["filter"],
             self["plane"] or "auto",
             self["log-format"] or "text",
+            not self["no-access-log"],
         )
 
     def _overridden(self, configuration: Configuration) -> Configuration:
         """What stands on the command line counts more than what stands in the file."""
-        given = {"plane": self["plane"], "logFormat": self["log-format"]}
+        given = {
+            "plane": self["plane"],
+            "logFormat": self["log-format"],
+            "accessLog": False if self["no-access-log"] else None,
+        }
         changed = {key: value for key, value in given.items() if value is not None}
         relay = configuration.relay.model_copy(update=changed)
         return configuration.model_copy(update={"relay": relay})

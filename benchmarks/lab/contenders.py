@@ -216,13 +216,13 @@ CONTENDERS = {
             "wsrelay-quiet",
             "wsrelay, log off",
             "l7",
-            twistd=("--logger", "benchmarks.filters.noLog"),
+            "--no-access-log",
         ),
         _wsrelay(
             "wsrelay-l4-quiet",
             "wsrelay, layer 4, log off",
             "l4",
-            twistd=("--logger", "benchmarks.filters.noLog"),
+            "--no-access-log",
         ),
     ]
 }

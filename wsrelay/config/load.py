@@ -159,6 +159,7 @@ def fromCommandLine(
     filters: Sequence[str] = (),
     plane: str = "auto",
     logFormat: str = "text",
+    accessLog: bool = True,
 ) -> Configuration:
     """
     The simple case without a file: one listener, one pool, one route, all named C{main}.
@@ -174,7 +175,7 @@ def fromCommandLine(
         raise ConfigurationError(problems)
     plugins = _pluginTables(filters)
     raw = {
-        "relay": {"plane": plane, "logFormat": logFormat},
+        "relay": {"plane": plane, "logFormat": logFormat, "accessLog": accessLog},
         "listener": {"main": {"endpoint": list(listen), "forwarder": _forwarder(to)}},
         "route": [{"name": "main", "pool": "main", "filters": list(plugins)}],
         "pool": {"main": {"backends": list(to)}},

@@ -96,6 +96,12 @@ class Relay(_Table):
         description="How log lines are written: for people, or one JSON object a line.",
         examples=["json"],
     )
+    accessLog: YesOrNo = Field(
+        default=True,
+        description="Whether each tunnel, exchange and session leaves a line in the log when it "
+        "has ended. Errors and warnings are logged anyway.",
+        examples=[False],
+    )
 
 
 class Listener(_Table):

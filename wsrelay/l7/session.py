@@ -133,6 +133,9 @@ class Session:
     def begin(self) -> None:
         """Let the bytes move."""
         assert self._link is not None
+        if self.inbound.request is not None:
+            # It may be long before anybody asks.
+            self.inbound.request.headers.forget()
         limit = self.route.settings.idleTimeout
         if limit is not None:
             self._idle.watch(self._link.idleFor, limit, self._idleTooLong)
