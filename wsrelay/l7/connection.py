@@ -278,9 +278,8 @@ class Connection:
             self.content(respond.body)
         self.end()
 
-    def accept(self, headers: Headers) -> Leg:
+    def accept(self, head: bytes) -> Leg:
         """Send a 101 and give the leg away, holding still."""
-        head = writeResponse(101, phrase(101), headers.raw)
         leg = self.give()
         leg.write(head)
         return leg

@@ -111,7 +111,7 @@ class Door(TypingProtocol):
     def answer(self, respond: Respond, isHead: bool = False) -> None:
         """Send a whole response of the relay's own."""
 
-    def accept(self, headers: Headers) -> Leg:
+    def accept(self, head: bytes) -> Leg:
         """Send a 101 and give the leg away, holding still."""
 
 
@@ -211,7 +211,10 @@ class Exchange:
         self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority)
         if self._upgrade is not None:
             self._upgrade.plan(plan)
-        self._filter(list(plan.requestFilters), "requestReceived", self._connect)
+        if plan.requestFilters:
+            self._filter(list(plan.requestFilters), "requestReceived", self._connect)
+        else:
+            self._connect()
 
     def _filter(self, left: list[tuple[str, Any]], method: str, then: Callable[[], None]) -> None:
         """Run the filters that are left, then go on; the first that answers itself ends it."""
@@ -254,7 +257,8 @@ class Exchange:
         else:
             fields = framed(outbound.headers, self._framing, _CLOSE)
         try:
-            self._head = writeRequest(outbound.method, outbound.target, fields)
+            isChecked = not self._plan.requestFilters
+            self._head = writeRequest(outbound.method, outbound.target, fields, isChecked)
         except ValueError as error:
             raise PluginFault("filter", f"edited the request: {error}") from error
         dial = self._plan.pool.connect(self.inbound, self.route.settings.connectTimeout)
@@ -348,9 +352,12 @@ class Exchange:
                 step = self._switch
             self.response = outboundResponse(response, response.status == 101)
             assert self._plan is not None
-            filters = list(reversed(self._plan.requestFilters))
             go = self._guarded(partial(self._edited, response, step, framing))
-            self._filter(filters, "responseReceived", go)
+            if self._plan.requestFilters:
+                filters = list(reversed(self._plan.requestFilters))
+                self._filter(filters, "responseReceived", go)
+            else:
+                go()
         except RelayError as error:
             self.fail(error)
 

@@ -35,7 +35,7 @@ from wsrelay.plane.legs import Leg, addressOf, takeOver
 from wsrelay.tls import BackendTLS
 from wsrelay.wire.bodies import BodyKind, Framing
 from wsrelay.wire.handshake import wantsUpgrade
-from wsrelay.wire.heads import parseRequest, writeRequest, writeResponse
+from wsrelay.wire.heads import parseRequest, writeRequest
 
 __all__ = ["RelayResource"]
 
@@ -221,10 +221,10 @@ class _ResourceDoor:
             self._request.write(_whole(self._request, respond))
             self.end()
 
-    def accept(self, headers: Headers) -> Leg:
+    def accept(self, head: bytes) -> Leg:
         """Send a 101 and take the connection away."""
         leg = self.give()
-        leg.write(writeResponse(101, phrase(101), headers.raw))
+        leg.write(head)
         return leg
 
 

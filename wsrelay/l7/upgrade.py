@@ -17,12 +17,14 @@ from attrs import evolve
 from wsrelay.errors import BadResponse
 from wsrelay.l4.plans import Plan
 from wsrelay.l7.fields import shaken
+from wsrelay.l7.pages import phrase
 from wsrelay.l7.session import Session
 from wsrelay.model import Direction, Headers, Interest, Request, Response
 from wsrelay.plane.engine import Lane
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.deflate import Parameters, acceptOffer, offerToBackend, parseAnswer
 from wsrelay.wire.handshake import Accepted, acceptKey, checkAccepted, readHandshake
+from wsrelay.wire.heads import writeResponse
 
 if TYPE_CHECKING:
     from wsrelay.l7.exchange import Exchange
@@ -111,8 +113,8 @@ class Upgrade:
         session.join(client, backend, lanes, self._extensions)
         return session
 
-    def _answer(self) -> Headers:
-        """The fields of the 101 to the client."""
+    def _answer(self) -> bytes:
+        """The head of the 101 to the client."""
         response = self._exchange.response
         if response is None:
             raise BadResponse("no 101 was read")
@@ -123,7 +125,8 @@ class Upgrade:
         ]
         if self._extensions:
             own.append((b"Sec-WebSocket-Extensions", self._extensions.encode("latin-1")))
-        return Headers(shaken(response.headers, own))
+        fields = shaken(response.headers, own)
+        return writeResponse(101, phrase(101), fields, isChecked=not self._plan.requestFilters)
 
     def _lane(self, session: Session, direction: Direction) -> Lane:
         settings = self._plan.forward.settings

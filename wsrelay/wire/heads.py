@@ -218,23 +218,35 @@ def parseResponse(head: bytes, maxHeaders: int = 200) -> Response:
 # ------------------------------------------------------------------------------ writing
 
 
-def writeRequest(method: str, target: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def writeRequest(
+    method: str, target: str, headers: Iterable[tuple[bytes, bytes]], isChecked: bool = False
+) -> bytes:
     """
     A request head for HTTP/1.1. A C{Host} is the caller's affair: a client that spoke
     HTTP/1.0 may have sent none.
 
+    @param isChecked: everything in it was read by L{parseRequest} or is the relay's own.
     @raise ValueError: these fields would not be read again as they are.
     """
-    return _write(f"{method} {target} HTTP/1.1\r\n".encode("ascii"), headers, _REQUEST_LINE)
+    line = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
+    return _joined(line, headers) if isChecked else _write(line, headers, _REQUEST_LINE)
 
 
-def writeResponse(status: int, reason: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def writeResponse(
+    status: int, reason: str, headers: Iterable[tuple[bytes, bytes]], isChecked: bool = False
+) -> bytes:
     """
     A response head for HTTP/1.1.
 
+    @param isChecked: everything in it was read by L{parseResponse} or is the relay's own.
     @raise ValueError: these fields would not be read again as they are.
     """
-    return _write(f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1"), headers, _STATUS_LINE)
+    line = f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1")
+    return _joined(line, headers) if isChecked else _write(line, headers, _STATUS_LINE)
+
+
+def _joined(line: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return line + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
 
 
 def _write(
@@ -245,7 +257,7 @@ def _write(
     not split a request or a response.
     """
     fields = [*headers]
-    head = line + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
+    head = _joined(line, fields)
     if syntax.fullmatch(line) is None or fields != _readFields(
         head, len(line), len(fields), ValueError, ValueError
     ):
