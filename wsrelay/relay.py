@@ -68,7 +68,8 @@ class RelayService(Service):
         exit: Callable[[int], None] | None = None,
     ) -> None:
         """
-        @param observers: in addition to the access log, where it is wanted, and the plugins that observe.
+        @param observers: in addition to the access log, where it is wanted, and to the plugins
+            that observe.
         @param complain: called with each reason not to start, which is logged anyway.
         @param exit: called with 1 after the reactor has stopped, if the relay could not start
             and it was already running by then.

@@ -114,6 +114,25 @@ class TCPForwarderTests(SecureRoad):
         backend.transport.loseConnection()
         await client.lost
 
+    async def test_noProtocol(self) -> None:
+        """
+        Bytes are opaque: whatever a client offers by ALPN is passed over, where the listener's
+        own TLS knows of no protocol.
+        """
+        shown: list[Inbound] = []
+
+        def route(inbound: Inbound) -> Forward:
+            shown.append(inbound)
+            return Forward("p")
+
+        await self.road(route, tls=theAuthority().issue("chat.example.org").options())
+        client = await self.shake("chat.example.org", [b"h2", b"http/1.1"])
+        self.assertIsNone(client.transport.negotiatedProtocol)
+        client.send(b"hello")
+        backend = await self.server.peers.get()
+        await backend.whenGot(b"hello")
+        self.assertEqual([inbound.alpn for inbound in shown], [()])
+
     async def test_nobody(self) -> None:
         """Who connects and does not shake hands is given up in time."""
         await self.terminated(ListenerSettings(headTimeout=0.1))

@@ -97,6 +97,21 @@ class TLSTests(RelayTestCase):
         backend.say(answer("200 OK"))
         await client.hear(answer("200 OK"))
 
+    async def test_alpn(self) -> None:
+        """Who offers C{http/1.1} gets it, and policies know; who speaks h2 only is refused."""
+        await self.start(tls=serverOptions())
+        client = await self.client(tls=clientOptions(b"h2", b"http/1.1"))
+        client.say(GET)
+        backend = await self.backend()
+        await backend.head()
+        backend.say(answer("200 OK"))
+        await client.hear(answer("200 OK"))
+        (opened,) = [event for event in self.events if isinstance(event, Opened)]
+        self.assertEqual(opened.inbound.alpn, ("http/1.1",))
+        other = await self.client(tls=clientOptions(b"h2"))
+        await other.gone()
+        self.assertEqual(len([event for event in self.events if isinstance(event, Opened)]), 1)
+
     async def test_pipelined(self) -> None:
         """Several records that come at once stay in order."""
         client = await self.secure()

@@ -56,6 +56,7 @@ def serverOptions() -> CertificateOptions:
     return PrivateCertificate.loadPEM(pem()).options()
 
 
-def clientOptions() -> Any:
-    """What a client needs that trusts it."""
-    return optionsForClientTLS(NAME, trustRoot=Certificate.loadPEM(pem()))
+def clientOptions(*protocols: bytes) -> Any:
+    """What a client needs that trusts it, and offers these protocols by ALPN."""
+    trust = Certificate.loadPEM(pem())
+    return optionsForClientTLS(NAME, trustRoot=trust, acceptableProtocols=protocols or None)

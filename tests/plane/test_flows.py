@@ -77,13 +77,6 @@ class FlowTests(FlowTestCase):
             self.assertRaises(NotImplementedError, getattr(flow, word), argument)
         self.assertRaises(NotImplementedError, flow.send, Message(b""))
 
-    def test_keys(self) -> None:
-        """Frames of the relay's own are masked towards the backend, by a new key each time."""
-        self.join()
-        self.assertIsNone(self.flow(DOWN).key())
-        keys = {self.flow(UP).key() for _ in range(20)}
-        self.assertEqual((len(keys), {len(key) for key in keys}), (20, {4}))
-
     def test_oneBuffer(self) -> None:
         """Of what is read for somebody who does not read, one buffer and one read are kept."""
         for level in (Interest.BYTES, Interest.FRAMES):

@@ -5,19 +5,21 @@ Legs: holding still, changing hands, and the end.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given, settings, strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Protocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from wsrelay.model import Address
-from wsrelay.plane.legs import Leg, addressOf
+from wsrelay.plane.legs import Leg, LegFactory, addressOf
 from wsrelay.testing import Peer, join, pair, settle
 
 
@@ -248,11 +250,10 @@ class LegTests(SynchronousTestCase):
         """After the end a leg no longer knows its receiver."""
         hearer = Hearer()
         self.hand(hearer)
+        self.assertIn(hearer, gc.get_referents(self.leg))
         self.leg.abort()
         settle(self.clock)
-        self.assertNotIn(
-            hearer, [getattr(each, "__self__", each) for each in vars(self.leg).values()]
-        )
+        self.assertNotIn(hearer, gc.get_referents(self.leg))
 
     def test_afterTheEnd(self) -> None:
         """Whatever is asked of a lost leg, nothing happens."""
@@ -372,11 +373,16 @@ class LegTests(SynchronousTestCase):
     def test_noDelay(self) -> None:
         """Small writes are not held back by the kernel."""
         asked: list[bool] = []
-        transport: Any = Leg()
-        transport.setTcpNoDelay = asked.append
-        transport.pauseProducing = lambda: None
-        leg = Leg()
-        leg.makeConnection(transport)
+
+        class Asked(Leg):
+            def setTcpNoDelay(self, isWanted: bool) -> None:
+                """Remember it."""
+                asked.append(isWanted)
+
+            def pauseProducing(self) -> None:
+                """It has nothing to read."""
+
+        Leg().makeConnection(Asked())
         self.assertEqual(asked, [True])
 
     def test_stopProducing(self) -> None:
@@ -384,7 +390,25 @@ class LegTests(SynchronousTestCase):
         self.leg.stopProducing()
         settle(self.clock)
         self.assertFalse(self.leg.isLost)
-        self.assertIsInstance(self.leg, Protocol)
+
+    # -- what it is
+
+    def test_provides(self) -> None:
+        """A leg is what Twisted knows as a protocol with a half-close, and can be paused."""
+        for interface in (IProtocol, IHalfCloseableProtocol, IPushProducer):
+            verifyObject(interface, self.leg)
+
+    def test_small(self) -> None:
+        """There are many legs: one has no room for more than it needs."""
+        self.assertFalse(hasattr(self.leg, "__dict__"))
+        self.assertRaises(AttributeError, setattr, self.leg, "anything", 1)
+
+    def test_factory(self) -> None:
+        """A factory of legs makes one for each connection."""
+        factory = LegFactory(Leg)
+        one, other = factory.buildProtocol(None), factory.buildProtocol(None)
+        self.assertIsNot(one, other)
+        self.assertIsInstance(one, Leg)
 
     # -- addresses
 

@@ -9,10 +9,13 @@ import errno
 import os
 from typing import Any
 
+from cryptography.hazmat.bindings import _rust
 from twisted.internet import reactor
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from tests.plane.suite import engineTests
+from tests.plane.tlssuite import BetweenOpenSSL12, BetweenOpenSSL13
 from tests.plane.worlds import UP, InMemory, OnSockets, OnTransports, UnderTLS
 from wsrelay.plane.portable import PortableLink
 
@@ -70,8 +73,8 @@ class TakenTests(OnSockets, TestCase):
         await self.hears(self.backend, b"still here")
 
 
-class TakenUnderTLSTests(UnderTLS, TestCase):
-    """TLS legs are taken with their session."""
+class TakenUnderTLSTests(BetweenOpenSSL13, TestCase):
+    """TLS legs are taken with their session, the client's and the backend's."""
 
     skip = _SKIP
 
@@ -82,6 +85,34 @@ class TakenUnderTLSTests(UnderTLS, TestCase):
     async def test_tls(self) -> None:
         """TLS whose OpenSSL can be reached goes on natively."""
         self.assertIsInstance(await self.link(), NativeLink)
+
+
+class TakenUnderTLS12Tests(BetweenOpenSSL12, TakenUnderTLSTests):
+    """TLS 1.2 as well."""
+
+
+class OutOfReachTests(UnderTLS, TestCase):
+    """TLS by an OpenSSL whose functions nobody can call."""
+
+    skip = _SKIP
+
+    def makePlane(self) -> Any:
+        """The native engine, one for all links."""
+        return self._plane
+
+    async def test_outOfReach(self) -> None:
+        """Its legs stay on the portable plane, and the log says so once for all of them."""
+        self.patch(_rust, "_openssl", None)
+        self._plane = NativePlane(reactor)
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for _ in range(2):
+            self.assertIsInstance(await self.link(), PortableLink)
+            self.client.say(b"all the same")
+            await self.hears(self.backend, b"all the same")
+        said = [each for each in events if "TLS legs stay" in (each.get("log_format") or "")]
+        self.assertEqual(len(said), 1)
 
 
 class NotTakenTests(InMemory, TestCase):

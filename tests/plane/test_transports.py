@@ -96,6 +96,17 @@ class Gauge:
         self.told.append("stop")
 
 
+class Handler:
+    """Of a link; hears of its ends."""
+
+    def __init__(self) -> None:
+        self.lostSides: list[int] = []
+
+    def lost(self, index: int, error: int) -> None:
+        """A side is gone."""
+        self.lostSides.append(index)
+
+
 class TransportCase(TestCase):
     """Two talkers, one accepted and one dialled by the engine."""
 
@@ -267,24 +278,30 @@ class TalkTests(TransportCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertIsInstance(other.reason.value, ConnectionAborted)  # type: ignore[union-attr]  # waited for
 
-    async def test_given(self) -> None:
-        """A descriptor that was given away is served no more, and comes with what was not sent."""
-        one, other = await self.pair()
+    async def test_linked(self) -> None:
+        """A link takes a connection over with all that it has not sent; then it is nobody's."""
+        (one, other), (third, fourth) = await self.pair(), await self.pair()
         other.transport.pauseProducing()
         one.transport.write(b"x" * MUCH)
-        descriptor, unsent = one.transport.give()
-        with socket.socket(fileno=descriptor) as taken:
-            self.assertEqual(one.transport.fileno(), -1)
-            self.assertLess(0, len(unsent))
-            self.assertRaises(ValueError, one.transport.give)
-            taken.setblocking(True)
-            other.transport.resumeProducing()
-            await self.until(lambda: len(other.heard) == MUCH - len(unsent))
-            one.transport.write(b"nowhere")
-        await self.until(lambda: other.isEnded)
-        self.assertEqual((bytes(one.heard), one.reason), (b"", None))
-        one.transport.connectionLost(Failure(ConnectionDone()))
-        self.assertIsNotNone(one.reason)
+        lane = (0, None, -1, -1, 0, None, True, False, False)
+        handler = Handler()
+        ends = one.transport, third.transport
+        link = self.plane._plane.link(handler, *ends, 0, 0, lane, lane)
+        self.assertEqual([end.fileno() for end in ends], [-1, -1])
+        self.assertRaises(ValueError, self.plane._plane.link, handler, *ends, 0, 0, lane, lane)
+        one.transport.write(b"nowhere")
+        fourth.transport.write(b" and more")
+        link.start(b"", b"")
+        other.transport.resumeProducing()
+        await self.until(lambda: len(other.heard) == MUCH + 9)
+        other.transport.write(b"back")
+        await self.until(lambda: fourth.heard == b"back")
+        link.abort()
+        await self.until(lambda: handler.lostSides == [0, 1])
+        self.assertEqual([each.reason for each in (one, third)], [None, None])
+        for each in (one, third):
+            each.transport.connectionLost(Failure(ConnectionDone()))
+            self.assertIsNotNone(each.reason)
 
     async def test_options(self) -> None:
         """What is set reaches the socket."""

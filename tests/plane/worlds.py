@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate, TLSVersion
 from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest
@@ -28,7 +29,18 @@ from wsrelay.plane.engine import ILink, IPlane, Lane
 from wsrelay.plane.legs import Leg, LegFactory
 from wsrelay.testing import Peer, pair, settle
 
-__all__ = ["DOWN", "UP", "InMemory", "OnSockets", "OnTransports", "Recorder", "UnderTLS", "World"]
+__all__ = [
+    "DOWN",
+    "UP",
+    "InMemory",
+    "OnSockets",
+    "OnTransports",
+    "Recorder",
+    "UnderTLS",
+    "UnderTLS12",
+    "World",
+    "certificate",
+]
 
 UP, DOWN = Direction.TO_BACKEND, Direction.TO_CLIENT
 
@@ -295,11 +307,11 @@ class OnTransports(OnSockets):
         return self.acceptor.accept(await self._server().listen(factory))
 
     def _socket(self, transport: Any) -> Any:
-        return transport.getHandle() if hasattr(transport, "give") else transport.socket
+        return transport.socket if hasattr(transport, "socket") else transport.getHandle()
 
 
 @cache
-def _certificate() -> Any:
+def certificate() -> Any:
     """A certificate nobody has signed."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -309,7 +321,6 @@ def _certificate() -> Any:
         NoEncryption,
         PrivateFormat,
     )
-    from twisted.internet.ssl import PrivateCertificate
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test.example")])
@@ -350,9 +361,14 @@ class _GreetedPeer(_Greeted, Peer):
 
 
 class UnderTLS(OnSockets):
-    """TLS on TCP on loopback."""
+    """
+    TLS on TCP on loopback.
+
+    @ivar version: the version of TLS, and no other.
+    """
 
     isTLS = True
+    version = TLSVersion.TLSv1_3
     legs = _GreetedLeg
     peers = _GreetedPeer
 
@@ -364,11 +380,22 @@ class UnderTLS(OnSockets):
     def _server(self) -> Any:
         from twisted.internet.endpoints import SSL4ServerEndpoint
 
-        options = _certificate().options()
+        own = certificate()
+        options = CertificateOptions(
+            privateKey=own.privateKey.original,
+            certificate=own.original,
+            insecurelyLowerMinimumTo=self.version,
+            lowerMaximumSecurityTo=self.version,
+        )
         return SSL4ServerEndpoint(self.clock, 0, options, interface="127.0.0.1")
 
     def _client(self, port: int) -> Any:
         from twisted.internet.endpoints import SSL4ClientEndpoint
-        from twisted.internet.ssl import CertificateOptions
 
         return SSL4ClientEndpoint(self.clock, "127.0.0.1", port, CertificateOptions())
+
+
+class UnderTLS12(UnderTLS):
+    """TLS 1.2."""
+
+    version = TLSVersion.TLSv1_2

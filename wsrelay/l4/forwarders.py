@@ -6,12 +6,13 @@ factories look like from the inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from attrs import evolve
-from zope.interface import implementer
+from twisted.internet.interfaces import IProtocolNegotiationFactory
+from zope.interface import alsoProvides, implementer
 
 from wsrelay.errors import ClientFault
 from wsrelay.interfaces import IForwarder
@@ -21,6 +22,7 @@ from wsrelay.l4.sniff import Arrival, Shake, Sniffer
 from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Inbound, Kind, Party, Phase
 from wsrelay.plane.legs import Leg, LegFactory
+from wsrelay.tls import mendALPN
 from wsrelay.wire.clienthello import ClientHello
 
 __all__ = ["ArrivalFactory", "TCPForwarder", "TLSPassthroughForwarder"]
@@ -28,15 +30,29 @@ __all__ = ["ArrivalFactory", "TCPForwarder", "TLSPassthroughForwarder"]
 
 class ArrivalFactory(LegFactory):
     """
-    Accepts connections as legs.
+    Accepts connections as legs. Where TLS ends at the listener, a client that offers
+    protocols (ALPN) gets one that is spoken here, or is refused; where none has a name, as
+    with opaque bytes, what it offers is passed over.
 
     @ivar arrived: called with each L{Leg}, as soon as its connection is there.
+    @ivar protocols: names for ALPN, the best liked first.
     """
 
-    def __init__(self, arrived: Callable[[Any], None]) -> None:
-        """@param arrived: called with each L{Leg}, as soon as its connection is there."""
+    def __init__(self, arrived: Callable[[Any], None], protocols: Sequence[bytes] = ()) -> None:
+        """
+        @param arrived: called with each L{Leg}, as soon as its connection is there.
+        @param protocols: names for ALPN, the best liked first.
+        """
         super().__init__(partial(Arrival, arrived))
         self.arrived = arrived
+        self.protocols = tuple(protocols)
+        mendALPN()
+        if protocols:
+            alsoProvides(self, IProtocolNegotiationFactory)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """See C{IProtocolNegotiationFactory}."""
+        return list(self.protocols)
 
 
 def _turnAway(listener: Listener, leg: Leg, inbound: Inbound, error: ClientFault) -> None:

@@ -93,7 +93,8 @@ class ProxiedEndpoint:
         """Listen. A factory that does not make legs gets Twisted's own wrapper."""
         if not isinstance(protocolFactory, ArrivalFactory):
             return proxyEndpoint(self._endpoint).listen(protocolFactory)  # type: ignore[no-any-return]  # not typed
-        factory = ArrivalFactory(partial(self._arrived, protocolFactory.arrived))
+        arrived = partial(self._arrived, protocolFactory.arrived)
+        factory = ArrivalFactory(arrived, protocolFactory.protocols)
         return self._endpoint.listen(factory)
 
     def _arrived(self, arrived: Callable[[Arrival], None], leg: Arrival) -> None:

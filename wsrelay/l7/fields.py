@@ -106,7 +106,7 @@ def _gone(headers: Headers, without: frozenset[bytes]) -> frozenset[bytes]:
     if not values or (len(values) == 1 and values[0].lower() in _HOP_BY_HOP):
         return without
     named = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
-    return (named - _PROTECTED) | without
+    return without | (named - _PROTECTED)
 
 
 def _isForwarding(name: bytes) -> bool:

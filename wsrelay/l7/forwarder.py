@@ -16,6 +16,9 @@ from wsrelay.plane.legs import Leg
 
 __all__ = ["HTTPForwarder"]
 
+# As they are registered for ALPN (RFC 7301 section 6); a WebSocket begins in the first.
+_PROTOCOLS = (b"http/1.1", b"http/1.0")
+
 
 @implementer(IForwarder)
 class HTTPForwarder:
@@ -27,4 +30,4 @@ class HTTPForwarder:
         def arrived(leg: Leg) -> None:
             Connection(listener, leg)
 
-        return ArrivalFactory(arrived)
+        return ArrivalFactory(arrived, _PROTOCOLS)

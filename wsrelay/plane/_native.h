@@ -77,6 +77,7 @@ typedef struct {
     uint8_t shut;          /* FIN or close_notify was sent */
     uint8_t read_blocked;  /* TLS: reading waits for the socket to take more */
     uint8_t write_blocked; /* TLS: writing waits for the socket to have more */
+    uint8_t shut_blocked;  /* TLS: close_notify waits for the socket to take more */
 } Side;
 
 /* What only a flow at the level MESSAGES has. */

@@ -63,6 +63,18 @@ static int tls_errno(int code, int lost)
     return code == TLS_SYSCALL && errno ? errno : lost;
 }
 
+/* Send close_notify. A socket that is full with what went before takes it later: to be read is
+ * what it waits for then, and side_recv() tries again. */
+static void tls_shut(Side *s)
+{
+    Plane *p = s->link->plane;
+    p->err_clear();
+    errno = 0;
+    int n = p->ssl_shutdown(s->ssl);
+    s->shut_blocked = n < 0 && p->ssl_get_error(s->ssl, n) == TLS_WANT_WRITE;
+    if (s->shut_blocked) s->read_blocked = 1;
+}
+
 ssize_t side_recv(Side *s, uint8_t *to, size_t room)
 {
     if (!s->ssl) {
@@ -73,6 +85,7 @@ ssize_t side_recv(Side *s, uint8_t *to, size_t room)
     }
     Plane *p = s->link->plane;
     s->read_blocked = 0;
+    if (s->shut_blocked) tls_shut(s);
     p->err_clear();
     errno = 0;
     int n = p->ssl_read(s->ssl, to, (int)(room > INT32_MAX ? INT32_MAX : room));
@@ -116,13 +129,13 @@ ssize_t side_send(Side *s, const uint8_t *from, size_t n)
 void side_finish(Side *s)
 {
     if (s->fd < 0) return;
+    const int is_last = s->closing && s->link->flow[s->index].ended;
     if (!s->shut) {
         s->shut = 1;
         if (s->ssl) {
-            s->link->plane->err_clear();
-            s->link->plane->ssl_shutdown(s->ssl);
+            tls_shut(s);
             s->closing = 1; /* TLS has no half-close */
-        } else {
+        } else if (!is_last || !s->is_ours) { /* else close(2) says it too */
             shutdown(s->fd, SHUT_WR);
         }
     }

@@ -497,22 +497,6 @@ static PyObject *transport_unregister(Transport *t, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(give_doc, "give()\n--\n\nThe descriptor, not served any more, and the bytes that it "
-             "has not taken yet. It is the caller's to close; connectionLost is his to call.");
-static PyObject *transport_give(Transport *t, PyObject *unused)
-{
-    (void)unused;
-    Buffer out;
-    const int fd = transport_take(t, NULL, &out);
-    if (fd < 0) return NULL;
-    const size_t n = buffer_length(&out);
-    const char *unsent = n ? (const char *)out.data + out.start : "";
-    PyObject *answer = Py_BuildValue("(iy#)", fd, unsent, (Py_ssize_t)n);
-    buffer_free(&out);
-    if (!answer) close(fd);
-    return answer;
-}
-
 int transport_take(Transport *t, Plane *p, Buffer *unsent)
 {
     const int fd = t->fd;
@@ -570,7 +554,6 @@ static PyMethodDef transport_methods[] = {
     {"abortConnection", (PyCFunction)transport_abort, METH_NOARGS, abort_doc},
     {"registerProducer", (PyCFunction)transport_register, METH_VARARGS, register_doc},
     {"unregisterProducer", (PyCFunction)transport_unregister, METH_NOARGS, unregister_doc},
-    {"give", (PyCFunction)transport_give, METH_NOARGS, give_doc},
     {"fileno", (PyCFunction)transport_fileno, METH_NOARGS, fileno_doc},
     {"sockname", (PyCFunction)transport_sockname, METH_NOARGS, sockname_doc},
     {NULL, NULL, 0, NULL},

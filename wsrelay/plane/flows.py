@@ -16,7 +16,6 @@ has only one thing left to say, that its source is gone.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -28,11 +27,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.answers import whenAnswered
-from wsrelay.model import Counts, Direction, Message, Retire
+from wsrelay.model import Close, Counts, Direction, Message
 from wsrelay.plane.engine import Lane, Owner
 from wsrelay.plane.legs import Leg
-from wsrelay.plane.verdicts import isLater, stream
-from wsrelay.wire.frames import BINARY, CLOSE, TEXT, Control, Scanner, encode, parseClose
+from wsrelay.plane.outcomes import askStream, inOneFrame
+from wsrelay.wire.frames import CLOSE, Control, Scanner, parseClose
 
 __all__ = ["ByteFlow", "Flow", "FrameFlow"]
 
@@ -104,9 +103,13 @@ class Flow:
             self.instead = last
         return not self.isMute
 
-    def key(self) -> bytes | None:
-        """A masking key for a frame of the relay's own: towards the backend only."""
-        return os.urandom(4) if self.direction is Direction.TO_BACKEND else None
+    def isOver(self) -> bool:
+        """Whether nothing of the source's is forwarded any more."""
+        return self.isMute or self.isSilent
+
+    def write(self, data: bytes) -> None:
+        """Forward these bytes."""
+        self.sink.write(data)
 
     # -- the receiver of the source leg
 
@@ -307,47 +310,35 @@ class ByteFlow(Flow):
     def take(self, data: bytes) -> None:
         """Ask the hook about a chunk."""
         self.counts.bytes += len(data)
-        self._ask(data, self._apply)
+        self._ask(data)
 
-    def _ask(self, data: bytes, apply: Callable[[bytes, Any], None]) -> None:
+    def _ask(self, data: bytes) -> None:
         assert self.lane.hook is not None
-        try:
-            verdict = self.lane.hook(data)
-        except Exception:
-            self.fail(Failure())
-            return
-        if isLater(verdict):
-            self.waitFor(verdict, lambda value: apply(data, value))
-        else:
-            apply(data, verdict)
-
-    def _apply(self, data: bytes, verdict: Any) -> None:
-        if self.isSilent:
-            return
-        try:
-            answer = stream(verdict, data)
-        except TypeError:
-            self.fail(Failure())
-            return
-        if isinstance(answer, bytes):
-            self.sink.write(answer)
-        elif isinstance(answer, Retire):
-            self.take = self._pass  # type: ignore[method-assign]  # a state is the current method
-            self.sink.write(answer.data)
-        else:
-            self.silence()
-            self.owner.hookAsked(self.direction, answer)
+        askStream(self, self.lane.hook, data)
 
     def ended(self) -> None:
         """Let the hook say its last word before the end is handed on."""
         if self.isSilent or self.take == self._pass:
-            super().ended()
+            self.end()
         else:
-            self._ask(b"", self._applyLast)
+            self._ask(b"")
 
-    def _applyLast(self, data: bytes, verdict: Any) -> None:
-        self._apply(data, verdict)
+    # -- the hook's outlet, see L{wsrelay.plane.outcomes}
+
+    def end(self) -> None:
+        """The last word was said."""
         super().ended()
+
+    def retire(self) -> None:
+        """Ask the hook no more."""
+        self.take = self._pass  # type: ignore[method-assign]  # a state is the current method
+
+    def asked(self, close: Close) -> None:
+        """The hook wants the end: nothing more goes this way."""
+        self.silence()
+        self.owner.hookAsked(self.direction, close)
+
+    # -- frames of the relay's own
 
     def inject(self, frame: bytes) -> None:
         """Bytes have no borders: it goes out at once."""
@@ -444,8 +435,7 @@ class FrameFlow(Flow):
     def send(self, message: Message) -> None:
         """A message of the relay's own; never compressed, so that nobody gets out of step."""
         if not self.isMute:
-            opcode = TEXT if message.isText else BINARY
-            self._ownData.append(encode(opcode, message.data, self.key()))
+            self._ownData.append(inOneFrame(self.direction, message.data, message.isText))
             self._flush()
 
     def _flush(self) -> None:

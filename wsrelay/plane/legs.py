@@ -15,8 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol as TypingProtocol
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IPushProducer,
+)
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -50,18 +55,32 @@ def addressOf(address: IAddress) -> Address:
     return Address(f"unix:{name or ''}")
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class Leg(Protocol):
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+class Leg:
     """
-    One connection, its transport still Twisted's.
+    One connection, its transport still Twisted's. There are two for all that is relayed, so
+    it is a protocol without what Twisted's base class has and it does not need.
 
+    @ivar transport: as of any protocol; C{None} before the connection is there.
     @ivar isTLS: whether TLS ends here; then there is no half-close.
     @ivar isLost: whether the connection is gone.
     """
 
-    transport: Any
-    isTLS = False
-    isLost = False
+    __slots__ = (
+        "_atEnd",
+        "_early",
+        "_gone",
+        "_hands",
+        "_isFinished",
+        "_isLingering",
+        "_made",
+        "_producer",
+        "_reason",
+        "_receiver",
+        "isLost",
+        "isTLS",
+        "transport",
+    )
 
     def __init__(
         self,
@@ -74,9 +93,14 @@ class Leg(Protocol):
         """
         self._made = made
         self._gone = gone
-        self._receiver: Receiver | None = None
-        self._charge: object = None
-        self._early: list[bytes] = []
+        self.transport: Any = None
+        self.isTLS = False
+        self.isLost = False
+        self._receiver: Any = None
+        # How often it has changed hands.
+        self._hands = 0
+        # What is held for the next receiver; None while one hears what comes.
+        self._early: list[bytes] | None = []
         self._atEnd = False
         self._isFinished = False
         self._isLingering = False
@@ -84,6 +108,11 @@ class Leg(Protocol):
         self._producer: Any = None
 
     # -- what Twisted calls
+
+    def makeConnection(self, transport: Any) -> None:
+        """This is its transport."""
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         """The connection is there: hold still until somebody takes charge."""
@@ -97,8 +126,11 @@ class Leg(Protocol):
             made(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Nobody is in charge: keep it. (A receiver's method stands in for this one.)"""
-        self._early.append(data)
+        """Bytes came: for the receiver, or the next one."""
+        if self._early is None:
+            self._receiver.received(data)
+        else:
+            self._early.append(data)
 
     def readConnectionLost(self) -> None:
         """The peer sent FIN."""
@@ -116,12 +148,11 @@ class Leg(Protocol):
         self.isLost = True
         self._reason = reason
         self._producer = None
-        # The receiver knows its leg: without this the two would wait for the collector.
-        self.__dict__.pop("dataReceived", None)
         gone, self._gone = self._gone, None
-        receiver = self._receiver
+        # The receiver knows its leg: without this the two would wait for the collector.
+        receiver, self._receiver = self._receiver, None
+        self._keep()
         if receiver is not None:
-            self._receiver = self._charge = None
             receiver.lost(reason)
         if gone is not None:
             gone()
@@ -146,17 +177,19 @@ class Leg(Protocol):
         on is another question: see L{resumeProducing}.
         """
         self._receiver = receiver
-        charge = self._charge = object()
-        while self._early and self._charge is charge:
+        self._hands += 1
+        hands = self._hands
+        while self._early and self._hands == hands:
             receiver.received(self._early.pop(0))
-        if self._charge is not charge:
+        if self._hands != hands:
             # It has given the leg away again, which may have come back to it since.
             return
-        self.dataReceived = receiver.received  # type: ignore[method-assign]  # the hot path
         if self._reason is not None:
             self._receiver = None
             receiver.lost(self._reason)
-        elif self._atEnd:
+            return
+        self._early = None
+        if self._atEnd:
             receiver.finished()
 
     def hold(self, rest: bytes = b"") -> None:
@@ -164,16 +197,23 @@ class Leg(Protocol):
         Nobody is in charge from now on. C{rest} is what the last receiver did not use; the
         next one hears it first.
         """
-        self._receiver = self._charge = None
-        self.__dict__.pop("dataReceived", None)
+        self._receiver = None
+        early = self._keep()
         if rest:
-            self._early.insert(0, rest)
+            early.insert(0, rest)
         self.pauseProducing()
+
+    def _keep(self) -> list[bytes]:
+        """Keep what comes from now on."""
+        self._hands += 1
+        if self._early is None:
+            self._early = []
+        return self._early
 
     def takeEarly(self) -> bytes:
         """What was held so far, for an engine that reads by itself from now on."""
         early, self._early = self._early, []
-        return b"".join(early)
+        return b"".join(early or ())
 
     def write(self, data: bytes) -> None:
         """Send; buffered without bound, so heed L{feed}."""
@@ -253,7 +293,9 @@ class LegFactory(Factory):
     def __init__(self, make: Callable[[], Leg]) -> None:
         self._make = make
 
-    def buildProtocol(self, addr: IAddress | None) -> Leg:
+    def buildProtocol(  # type: ignore[override]  # any IProtocol will do
+        self, addr: IAddress | None
+    ) -> Leg:
         """One connection, one leg."""
         return self._make()
 
@@ -277,6 +319,6 @@ def takeOver(transport: Any, early: bytes = b"") -> Leg:
     old = getattr(owner, name)
     leg = Leg(gone=lambda: old.connectionLost(connectionDone))
     setattr(owner, name, leg)
-    leg.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted
+    leg.makeConnection(transport)
     leg.hold(early)
     return leg

@@ -3,12 +3,8 @@
 One direction of a portable link at the level MESSAGES.
 
 Messages are reassembled, inflated and shown to the hook. What the hook leaves alone goes on
-as the very frames that came; what it changes is encoded anew.
-
-Compressed frames can go on as they came only while both legs use the same parameters and
-the receiver's inflater has seen all that the sender's deflater did (it is I{in step}): with
-context takeover (RFC 7692 section 7.1.1) one compressed message that is not forwarded as it
-came ends that, and from then on the relay deflates itself.
+as the very frames that came, what it changes is encoded anew: L{wsrelay.plane.outcomes} knows
+which, and a flow is its I{outlet}.
 """
 
 from __future__ import annotations
@@ -18,24 +14,14 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from wsrelay.errors import Violation
-from wsrelay.model import Direction, Message, Reply
+from wsrelay.model import Close, Direction, Message
 from wsrelay.plane.flows import Flow
-from wsrelay.plane.verdicts import isLater, parts, replacement
-from wsrelay.wire.deflate import Deflater, Inflater, Parameters
-from wsrelay.wire.frames import BINARY, CLOSE, TEXT, encode, parseClose
+from wsrelay.plane.outcomes import codec, decideMessage, deflaterOf, forward, inOneFrame
+from wsrelay.wire.deflate import Inflater
+from wsrelay.wire.frames import BINARY, CLOSE, TEXT, parseClose
 from wsrelay.wire.messages import Assembled, Assembler
 
-__all__ = ["WORTH_DEFLATING", "MessageFlow", "codec"]
-
-WORTH_DEFLATING = 64
-"""Deflating fewer bytes than this costs more bytes than it saves."""
-
-
-def codec(parameters: Parameters, direction: Direction) -> tuple[bool, int]:
-    """Whether each message starts afresh, and the window bits, in this direction."""
-    if direction is Direction.TO_BACKEND:
-        return parameters.clientNoContextTakeover, parameters.clientMaxWindowBits
-    return parameters.serverNoContextTakeover, parameters.serverMaxWindowBits
+__all__ = ["MessageFlow"]
 
 
 class MessageFlow(Flow):
@@ -45,13 +31,11 @@ class MessageFlow(Flow):
         super().__init__(*args)
         lane = self.lane
         inflater = None
-        self._deflater: Deflater | None = None
+        self.deflater = deflaterOf(lane, self.direction)
         self._startsAfresh = False
         if lane.inflate is not None:
             self._startsAfresh, bits = codec(lane.inflate, self.direction)
             inflater = Inflater(self._startsAfresh, bits)
-        if lane.deflate is not None:
-            self._deflater = Deflater(*codec(lane.deflate, self.direction))
         self._isSameCoding = lane.inflate == lane.deflate
         self._isInStep = True
         self._violation: Violation | None = None
@@ -111,7 +95,7 @@ class MessageFlow(Flow):
     def _ask(self, item: Assembled) -> None:
         hook = self.lane.hook
         if hook is None:
-            self._forward(item)
+            forward(self, item)
             return
         message = Message(item.payload, item.opcode == TEXT)
         try:
@@ -119,10 +103,31 @@ class MessageFlow(Flow):
         except Exception:
             self.fail(Failure())
             return
-        if isLater(verdict):
-            self.waitFor(verdict, lambda value: self._apply(item, message, value))
-        else:
-            self._apply(item, message, verdict)
+        decideMessage(self, item, message, verdict)
+
+    # -- its own outlet
+
+    def mayForward(self) -> bool:
+        """Whether compressed frames may go on as they came."""
+        return self._isSameCoding and (self._isInStep or self._startsAfresh)
+
+    def outOfStep(self) -> None:
+        """The receiver's inflater has missed something."""
+        self._isInStep = False
+
+    def reply(self, message: Message) -> None:
+        """Send this to the sender."""
+        back = self.opposite
+        back.send(message)
+        if back.isFull and not back.isMute:
+            # Who does not read the answers may ask no more questions.
+            self.waitForRoom(back)
+
+    def asked(self, close: Close) -> None:
+        """The hook wants the end; the owner mutes the lane, as for L{fail}."""
+        self.owner.hookAsked(self.direction, close)
+        if not self.isMute:
+            self.silence()
 
     def fail(self, failure: Failure) -> None:
         """The hook failed; the owner mutes the lane, and the sender's Close is still heard."""
@@ -130,62 +135,12 @@ class MessageFlow(Flow):
         if not self.isMute:
             self.silence()
 
-    def _apply(self, item: Assembled, message: Message, verdict: Any) -> None:
-        if self.isMute or self.isSilent:
-            # The hook has closed the session itself, or somebody else has meanwhile.
-            return
-        if verdict is None:
-            self._forward(item)
-            return
-        try:
-            todo = parts(verdict, message)
-        except Exception:
-            self.fail(Failure())
-            return
-        isTouched = message.data is not item.payload or message.isText != (item.opcode == TEXT)
-        isOriginal = not isTouched and any(part is message for part in todo)
-        if item.compressed and not isOriginal:
-            self._isInStep = False
-        for part in todo:
-            if part is message and isOriginal:
-                # Its frames can be used once: a second time they would be out of step.
-                isOriginal = False
-                self._forward(item)
-            elif isinstance(part, Message):
-                self._write(part)
-            elif isinstance(part, Reply):
-                self._reply(part)
-            else:
-                self.owner.hookAsked(self.direction, part)
-                if not self.isMute:
-                    self.silence()
-
-    def _reply(self, reply: Reply) -> None:
-        back = self.opposite
-        back.send(replacement(reply.data, Message(b"")))
-        if back.isFull and not back.isMute:
-            # Who does not read the answers may ask no more questions.
-            self.waitForRoom(back)
-
-    def _forward(self, item: Assembled) -> None:
-        if not item.compressed or (self._isSameCoding and (self._isInStep or self._startsAfresh)):
-            self.sink.write(item.wire)
-        else:
-            self._write(Message(item.payload, item.opcode == TEXT))
-
-    def _write(self, message: Message) -> None:
-        data, isDeflated = message.data, False
-        if self._deflater is not None and len(data) >= WORTH_DEFLATING:
-            data, isDeflated = self._deflater.deflate(data), True
-            self._isInStep = False
-        opcode = TEXT if message.isText else BINARY
-        self.sink.write(encode(opcode, data, self.key(), rsv1=isDeflated))
+    # -- frames of the relay's own
 
     def send(self, message: Message) -> None:
         """A message of the relay's own; not compressed, so that nobody gets out of step."""
         if not self.isMute:
-            opcode = TEXT if message.isText else BINARY
-            self.sink.write(encode(opcode, message.data, self.key()))
+            self.sink.write(inOneFrame(self.direction, message.data, message.isText))
 
     def inject(self, frame: bytes) -> None:
         """Only whole frames are ever written here, so it goes out at once."""

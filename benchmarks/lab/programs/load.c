@@ -291,7 +291,11 @@ static void make_clients(void)
              "Connection: Upgrade\r\nSec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n",
              key);
     if (options.is_tls) {
+        /* As clients of WebSockets do (RFC 7301 section 6); opaque TCP passes it over. */
+        static const unsigned char protocols[] = "\x08http/1.1";
         client_tls = checked(SSL_CTX_new(TLS_client_method()));
+        if (SSL_CTX_set_alpn_protos(client_tls, protocols, sizeof protocols - 1))
+            refuse("no ALPN", "OpenSSL");
         SSL_CTX_set_verify(client_tls, SSL_VERIFY_NONE, NULL);
         SSL_CTX_set_mode(client_tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                          SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
