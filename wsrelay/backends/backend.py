@@ -238,6 +238,8 @@ class Backend:
         self._tls = tls
         self._plane = plane
         self._factory = LegFactory(self._leg)
+        # One object for all legs.
+        self._oneLess = self._gone
 
     def __repr__(self) -> str:
         return f"<Backend {self.name} active={self.active}>"
@@ -247,7 +249,7 @@ class Backend:
         return self.destination.endpoint(self._reactor, self._tls, self._plane)
 
     def _leg(self) -> Leg:
-        return _SecureLeg(self._gone) if self.destination.isSecure else Leg(gone=self._gone)
+        return _SecureLeg(self._oneLess) if self.destination.isSecure else Leg(gone=self._oneLess)
 
     def connect(self, timeout: float) -> Deferred[Leg]:
         """

@@ -28,6 +28,9 @@ from wsrelay.wire.proxyproto import Proxied
 __all__ = ["Arrival", "Patience", "Shake", "Sniffer"]
 
 
+_NOT_PROXIED = Proxied()
+
+
 @implementer(IHandshakeListener)
 class Arrival(Leg):
     """
@@ -38,9 +41,14 @@ class Arrival(Leg):
     @ivar proxied: what a balancer in front said about the client.
     """
 
-    hasShaken = False
-    shaken: Callable[[], None] | None = None
-    proxied = Proxied()
+    __slots__ = ("hasShaken", "proxied", "shaken")
+
+    def __init__(self, made: Callable[[Any], None] | None = None) -> None:
+        """@param made: called once, when the connection is there."""
+        super().__init__(made)
+        self.hasShaken = False
+        self.shaken: Callable[[], None] | None = None
+        self.proxied = _NOT_PROXIED
 
     @property
     def peer(self) -> Address:
