@@ -7,9 +7,7 @@
  */
 #include "_native.h"
 
-#include <fcntl.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 void flow_later(Flow *f)
 {
@@ -42,16 +40,7 @@ void flow_put(Flow *f, const uint8_t *p, size_t n)
 
 int flow_flush(Flow *f)
 {
-    while (f->piped) {
-        ssize_t k = splice(f->pipe[0], NULL, f->sink->fd, NULL, f->piped,
-                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-        if (k <= 0) {
-            if (k < 0 && errno == EINTR) continue;
-            if (k < 0 && errno != EAGAIN) flow_fail(f, errno);
-            return 0;
-        }
-        f->piped -= (size_t)k;
-    }
+    if (!pipe_flush(f)) return 0;
     while (buffer_length(&f->out)) {
         ssize_t k = side_send(f->sink, f->out.data + f->out.start, buffer_length(&f->out));
         if (k < 0) {
@@ -96,7 +85,7 @@ void flow_drop(Flow *f)
         buffer_free(&f->own->last);
         buffer_free(&f->own->instead);
     }
-    bytes_unpipe(f);
+    pipe_drop(f);
 }
 
 void flow_forget(Flow *f)
@@ -193,10 +182,9 @@ static int flow_read(Flow *f)
     Plane *p = f->source->link->plane;
     uint8_t *to = p->scratch;
     size_t room = SCRATCH, before = 0;
-    if (f->level == LEVEL_BYTES && f->full >= SPLICE_AFTER && !f->hook && !f->mute && !f->silent &&
-        !f->source->ssl && !f->sink->ssl && f->sink->fd >= 0) {
-        int k = bytes_splice(f);
-        return k > 0 || (k < 0 && f->source->fd >= 0);
+    if (flow_may_splice(f)) {
+        if (f->level == LEVEL_BYTES) return bytes_splice(f);
+        if (f->level == LEVEL_FRAMES) return frames_splice(f);
     }
     if (f->level == LEVEL_MESSAGES && buffer_length(&f->in)) {
         /* A big message grows by what has come, not by what its head has promised. */
@@ -263,9 +251,9 @@ static void flow_again(Flow *f)
 
 void flow_pump(Flow *f)
 {
-    if (f->again) flow_again(f);
     const Plane *p = f->source->link->plane;
     for (int turn = 0; turn < TURNS && p->budget > 0; turn++) {
+        if (f->again) flow_again(f);
         if (!flow_may_read(f) || !flow_read(f)) {
             if (f->source->fd >= 0) flow_tell_end(f);
             return;

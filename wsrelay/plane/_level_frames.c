@@ -3,8 +3,11 @@
  * A border is a place between two frames, or between two messages: only there may the relay's own
  * frames stand. An incomplete head (up to 13 bytes) or control frame (up to 130) waits in f->in
  * until the rest comes, so nothing goes out of which it is not known what it is. No hook is asked here.
+ * Large frames that come in bulk are spliced: of their bytes only the heads are read.
  */
 #include "_native.h"
+
+#define LARGE (16 * 1024) /* what is saved by one such frame is worth the two calls that it takes */
 
 /* Put what has waited in b, and empty it. */
 static void flow_release(Flow *f, Buffer *b)
@@ -63,6 +66,13 @@ static void found_border(Found *o, const ws_rules *r)
     if (!r->inside) o->message = o->frame;
 }
 
+static void frames_count(Flow *f, const ws_head *h)
+{
+    if (h->kind == KIND_WHOLE || h->kind == KIND_FIRST) f->messages++;
+    ws_advance(&f->rules, h);
+    f->frames++;
+}
+
 /* Read heads in p[o->at, n), up to a Close. 0, or -1: a violation. */
 static int frames_read(Flow *f, const uint8_t *p, size_t n, Found *o)
 {
@@ -80,9 +90,7 @@ static int frames_read(Flow *f, const uint8_t *p, size_t n, Found *o)
             ws_copy(o->close, frame + h.size, o->close_length, h.key);
             if (flow_check_close(f, o->close, o->close_length)) return -1;
         }
-        if (h.kind == KIND_WHOLE || h.kind == KIND_FIRST) f->messages++;
-        ws_advance(r, &h);
-        f->frames++;
+        frames_count(f, &h);
         o->at += h.size + (size_t)h.length;
     }
     return 0;
@@ -109,6 +117,67 @@ void frames_take(Flow *f, const uint8_t *p, size_t n)
     frames_forward(f, p, o.at < n ? o.at : n, o.frame, o.message);
     if (r->closed) flow_tell_close(f, o.close, o.close_length);
     if (broken) flow_violate(f);
+}
+
+/* What begins with head[0, k) and is the last n bytes in the pipe goes the ordinary way. */
+static int frames_rest(Flow *f, const uint8_t *head, size_t k, size_t n)
+{
+    Buffer *in = &f->in;
+    if (buffer_reserve(in, n)) return -1;
+    memcpy(in->data + in->end, head, k);
+    if (look_read(f->source->link->plane, in->data + in->end + k, n - k)) return -1;
+    in->end += n;
+    f->again = 1;
+    f->piped -= n;
+    f->spoilt = 1;
+    return 0;
+}
+
+/* Look at the heads among the n bytes in the pipe, as long as large frames of data follow each
+ * other. 0, or -1: it cannot be done. */
+static int frames_look(Flow *f, size_t n)
+{
+    Plane *p = f->source->link->plane;
+    uint64_t at = f->left; /* of the next head */
+    size_t seen = (size_t)at;
+    if (look_begin(f) || look_skip(p, seen)) return -1;
+    f->left = 0;
+    while (at < n) {
+        uint8_t head[14];
+        ws_head h;
+        size_t k = n - seen < sizeof head ? n - seen : sizeof head;
+        if (look_read(p, head, k)) return -1;
+        int found = ws_read_head(&f->rules, head, k, &h);
+        if (found <= 0 || h.length < LARGE) {
+            if (found) f->full = 0;
+            return frames_rest(f, head, k, n - seen);
+        }
+        frames_count(f, &h);
+        at += h.size + h.length;
+        const size_t next = at < n ? (size_t)at : n;
+        if (look_skip(p, next - seen - k)) return -1;
+        seen = next;
+    }
+    f->left = at - n;
+    return 0;
+}
+
+int frames_splice(Flow *f)
+{
+    const Own *own = f->own;
+    const int own_wait = own && (buffer_length(&own->frames) || buffer_length(&own->data));
+    if (f->muting || own_wait || look_prepare(f->source->link->plane)) {
+        f->full = 0; /* the next border must be seen */
+        return 1;
+    }
+    ssize_t n = pipe_fill(f, PIPE_SIZE);
+    if (n <= 0) return n != 0;
+    if ((uint64_t)n <= f->left)
+        f->left -= (uint64_t)n;
+    else if (frames_look(f, (size_t)n))
+        look_fail(f);
+    pipe_flush(f);
+    return 1;
 }
 
 int frames_inject(Flow *f, const uint8_t *p, size_t n, int is_data)

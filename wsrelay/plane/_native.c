@@ -91,16 +91,13 @@ static void side_ready(Side *s, uint32_t events)
     }
 }
 
-PyDoc_STRVAR(process_doc, "process()\n--\n\nServe a bounded batch of what is ready.");
-static PyObject *plane_process(Plane *p, PyObject *unused)
+/* Serve what is ready now. How many events that were. */
+static int plane_batch(Plane *p)
 {
-    (void)unused;
     struct epoll_event events[BATCH];
-    if (p->running) Py_RETURN_NONE;
     int n = epoll_wait(p->epoll, events, BATCH, 0);
     p->now = clock_now();
     p->running = 1;
-    p->budget = BUDGET;
     for (int i = 0; i < n; i++) {
         const uint64_t tag = events[i].data.u64 % 4;
         void *what = (void *)(uintptr_t)(events[i].data.u64 - tag);
@@ -133,6 +130,19 @@ static PyObject *plane_process(Plane *p, PyObject *unused)
     }
     p->running = 0;
     plane_reap(p);
+    return n;
+}
+
+PyDoc_STRVAR(process_doc, "process()\n--\n\nServe what is ready, for a bounded time.");
+static PyObject *plane_process(Plane *p, PyObject *unused)
+{
+    (void)unused;
+    if (p->running) Py_RETURN_NONE;
+    p->budget = BUDGET;
+    /* A turn of the reactor costs as much as several messages do: whatever has come meanwhile
+     * is served before it has its next one. */
+    for (int i = 0; i < BATCHES && p->budget > 0; i++)
+        if (plane_batch(p) <= 0 && !p->later && !p->later_transports) break;
     if (p->later || p->later_transports) eventfd_write(p->wake, 1);
     Py_RETURN_NONE;
 }
@@ -235,7 +245,7 @@ static PyObject *plane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTuple(args, "O!|O", &PyType_Type, &message_type, &watch)) return NULL;
     Plane *p = (Plane *)type->tp_alloc(type, 0);
     if (!p) return NULL;
-    p->epoll = p->wake = -1;
+    p->epoll = p->wake = p->spare[0] = p->look[0] = p->null = -1;
     p->message_type = Py_NewRef(message_type);
     p->watch = Py_XNewRef(watch);
     p->data_offset = slot_offset(message_type, "data");
@@ -263,6 +273,7 @@ static void plane_dealloc(Plane *p)
 {
     if (p->epoll >= 0) close(p->epoll);
     if (p->wake >= 0) close(p->wake);
+    plane_drop_pipes(p);
     free(p->scratch);
     buffer_free(&p->batch);
     Py_XDECREF(p->message_type);

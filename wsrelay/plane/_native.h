@@ -2,8 +2,8 @@
  * Begin here.
  *
  * A Plane owns one epoll instance. Its descriptor is readable whenever any socket of any link is
- * ready, so a reactor watches that one, and process() serves a bounded batch of all that is
- * ready, in the reactor's thread. A Link joins two Sides (0 the client, 1 the backend), each a
+ * ready, so a reactor watches that one, and process() serves all that is ready in a few bounded
+ * batches, in the reactor's thread. A Link joins two Sides (0 the client, 1 the backend), each a
  * socket. Each of its two Flows reads from one side, its source, and writes to the other, its
  * sink: flow 0 goes to the backend, flow 1 to the client. What a flow looks at is its level:
  *
@@ -14,6 +14,7 @@
  *     _level_frames.c     FRAMES: heads are, payload goes on as it came
  *     _level_messages.c   MESSAGES: whole messages are put together
  *     _hooks.c            one message, and what its hook says of it
+ *     _splice.c           bytes that go through the kernel
  *     _sides.c            one socket of a link, with TLS or without
  *     _transport.c        one socket before it has a link
  *     _acceptor.c         one listening socket
@@ -54,7 +55,8 @@ _Static_assert(sizeof(size_t) >= 8, "lengths of frames are kept as size_t");
 
 enum { LEVEL_BYTES, LEVEL_FRAMES, LEVEL_MESSAGES };
 
-#define BATCH 256            /* events of one process() */
+#define BATCH 256            /* events of one batch */
+#define BATCHES 8            /* of one process() */
 #define SCRATCH (256 * 1024) /* one read */
 #define BUDGET (16 << 20)    /* bytes read by one process() */
 #define TURNS 8              /* reads of one flow before others have theirs */
@@ -110,15 +112,16 @@ typedef struct Flow {
     Buffer in;             /* what is not complete, or waits for a hook */
     ws_rules rules;
     size_t need;           /* MESSAGES: of in, before it makes sense to look again */
-    uint64_t left;         /* FRAMES: payload to come of the frame whose head went out */
+    uint64_t left;         /* FRAMES: what is to come of the frame that has begun to go out */
     uint64_t bytes, frames, messages;
     size_t piped;          /* bytes in the pipe */
-    int pipe[2];           /* BYTES: for splicing; -1 without */
+    int pipe[2];           /* what they are in; -1 without */
     struct Flow *next_later;
     uint8_t level, index;
     uint8_t is_later;      /* it is in the plane's list */
     uint8_t again;         /* look at in before reading */
-    uint8_t full;          /* full reads in a row */
+    uint8_t full;          /* full reads in a row; see also pipe_fill() */
+    uint8_t spoilt;        /* there is more in the pipe than what is to leave it */
     uint8_t mute;          /* nothing of the sender's is forwarded */
     uint8_t muting;        /* FRAMES: mute at the next border */
     uint8_t silent;        /* nothing is even looked at */
@@ -183,6 +186,8 @@ typedef struct Plane {
     const uint8_t *now_data;
     size_t now_run, now_at;
     Buffer batch;
+    int spare[2], look[2]; /* pipes with nothing in them, see _splice.c; -1 without */
+    int null;              /* /dev/null; or -1 */
     uint8_t keys[1024];    /* unpredictable; the last keys_left have not been used */
     size_t keys_left;
     ssize_t budget;        /* bytes that this process() may still read */
@@ -297,20 +302,47 @@ void flow_tell_close(Flow *f, const uint8_t *payload, size_t n);
 /* A hook has failed: tell, with the exception that is set. */
 void flow_tell_failure(Flow *f);
 
+/* -- _splice.c */
+
+/* Whether bytes come in bulk, and nobody wants to see them. */
+int flow_may_splice(const Flow *f);
+
+/* As recv(2), into the pipe; but 0 means that nothing was there, or no room, and -1 that
+ * recv(2) must have a look, or that the source is closed. */
+ssize_t pipe_fill(Flow *f, size_t most);
+
+/* 1 when the sink has taken all that was in the pipe. */
+int pipe_flush(Flow *f);
+
+/* Let go of the pipe and what is in it. */
+void pipe_drop(Flow *f);
+
+/* The plane is at its end. */
+void plane_drop_pipes(Plane *p);
+
+/* To look at what is in a pipe, without taking it out: prepare before anything is in it, begin,
+ * then read or skip all of it. 0, or -1: none of that but prepare can fail, and what to do then
+ * is look_fail(). */
+int look_prepare(Plane *p);
+int look_begin(Flow *f);
+int look_read(Plane *p, uint8_t *to, size_t n);
+int look_skip(Plane *p, size_t n);
+void look_fail(Flow *f);
+
 /* -- _level_bytes.c */
 
 void bytes_take(Flow *f, const uint8_t *p, size_t n);
 
-/* Give back what bytes_splice() needs. */
-void bytes_unpipe(Flow *f);
-
-/* Move bytes through the kernel. 1: something moved; 0: nothing to read; -1: done with it. */
+/* Instead of a read, when flow_may_splice(). 1: look again; 0: there is nothing to read. */
 int bytes_splice(Flow *f);
 
 /* -- _level_frames.c */
 
 /* What Scanner.feed of wsrelay/wire/frames.py does. p[0, n) begins with what was held. */
 void frames_take(Flow *f, const uint8_t *p, size_t n);
+
+/* As bytes_splice(): of large frames, head and all. */
+int frames_splice(Flow *f);
 
 /* Put a frame of the relay's own at the next border, a data frame at one of messages. 0, or -1
  * without memory. */
