@@ -100,6 +100,7 @@ NO_MODULE = {
     "tests/test_examples.py": "runs examples/",
     "tests/test_docs.py": "runs what docs/ and README.md promise",
     "tests/plane/test_native_frames.py": "wsrelay/plane/_frames.h, which is C",
+    "tests/plane/test_native_splice.py": "wsrelay/plane/_splice.c, which is C",
     "tests/fuzz/": "C, fuzzed",
     "tests/test_benchmarks.py": "benchmarks/, which are not in the package",
     "tests/test_run.py": "run.py and .ci/run, which are not in the package",
