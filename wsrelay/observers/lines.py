@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from twisted.logger import FileLogObserver, LogLevel, formatEvent
@@ -41,9 +42,13 @@ def logObserver(out: Any, format: str) -> FileLogObserver:
 def textLine(event: Mapping[str, Any]) -> str:
     """One event as people read it; nothing if it is noise."""
     message = _message(event)
-    if _NOISE.fullmatch(message):
-        return ""
-    if failure := event.get("log_failure"):
+    failure = event.get("log_failure")
+    if failure is None:
+        if _isNoise(message):
+            return ""
+        if message.isprintable() and event.get("log_level") is LogLevel.info:
+            return f"{_when(event)} {message}\n"
+    else:
         message = f"{message}\n{failure.getTraceback()}"
     level = _level(event)
     head = _when(event) + (f" {level}: " if level != "info" else " ")
@@ -54,7 +59,7 @@ def textLine(event: Mapping[str, Any]) -> str:
 def jsonLine(event: Mapping[str, Any]) -> str:
     """One event as a JSON object; nothing if it is noise."""
     message = _message(event)
-    if _NOISE.fullmatch(message):
+    if _isNoise(message):
         return ""
     line: dict[str, Any] = {
         "time": _when(event),
@@ -85,9 +90,21 @@ def _message(event: Mapping[str, Any]) -> str:
     return formatEvent(dict(event))
 
 
+def _isNoise(message: str) -> bool:
+    # Looking for a word is cheaper, and most lines have none of these.
+    isLike = " starting on " in message or message.endswith(" Closed)")
+    return isLike and _NOISE.fullmatch(message) is not None
+
+
 def _when(event: Mapping[str, Any]) -> str:
-    when = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, part = divmod(event.get("log_time", 0.0), 1)
+    return f"{_second(int(second))}.{int(part * 1000):03}Z"
+
+
+@lru_cache(2)
+def _second(second: int) -> str:
+    """Many lines are of the same one."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _level(event: Mapping[str, Any]) -> str:
