@@ -51,6 +51,12 @@ __all__ = ["Tunnel", "partyOf", "sender"]
 _log = Logger()
 
 
+# What most tunnels share.
+_NONE: frozenset[Direction] = frozenset()
+_PLAIN: Mapping[Direction, Lane] = dict.fromkeys(Direction, Lane())
+_LEVELS = dict.fromkeys(Direction, Interest.BYTES)
+
+
 def sender(direction: Direction) -> Party:
     """Who sends in this direction."""
     return Party.CLIENT if direction is Direction.TO_BACKEND else Party.BACKEND
@@ -82,8 +88,7 @@ class Tunnel:
         self._life = Life(listener, Kind.TUNNEL, inbound)
         self._dialling: Deferred[None] | None = None
         self._link: ILink | None = None
-        self._ended: set[Direction] = set()
-        self._lost: set[Direction] = set()
+        self._ended = self._lost = _NONE
         self._deadline = Deadline(listener.relay.clock)
         self._idle = IdleTimer(listener.relay.clock)
 
@@ -169,9 +174,11 @@ class Tunnel:
             self._finish()
             return
         try:
-            lanes = {direction: self._lane(plan, direction) for direction in Direction}
+            lanes = _PLAIN
+            if plan.streamFilters:
+                lanes = {each: self._lane(plan, each) for each in Direction}
             if self._life.reason is None:
-                self._life.established(Kind.TUNNEL, dict.fromkeys(Direction, Interest.BYTES))
+                self._life.established(Kind.TUNNEL, _LEVELS)
             self._link = self._listener.plane.link(self._client, dialled.leg, lanes, self)
         except Exception:
             dialled.leg.abort()
@@ -191,8 +198,6 @@ class Tunnel:
 
     def _lane(self, plan: Plan, direction: Direction) -> Lane:
         filters = plan.streamFilters
-        if not filters:
-            return Lane()
         hooks = []
         for name, each in filters if direction is Direction.TO_BACKEND else filters[::-1]:
             try:
@@ -231,7 +236,7 @@ class Tunnel:
 
     def streamEnded(self, direction: Direction) -> None:
         """Pass the FIN on; when both have said it, that is the end."""
-        self._ended.add(direction)
+        self._ended |= {direction}
         assert self._link is not None
         self._life.end(sender(direction), "closed its connection")
         if len(self._ended) == 2:
@@ -241,7 +246,7 @@ class Tunnel:
 
     def legLost(self, direction: Direction, failure: Failure) -> None:
         """One connection is gone: deliver what it had sent, or break the other too."""
-        self._lost.add(direction)
+        self._lost |= {direction}
         if len(self._lost) == 2:
             self._finish()
             return

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Upgrade"]
 
+_UP, _DOWN = Direction.TO_BACKEND, Direction.TO_CLIENT
 _RSV1 = 0x40
 _RSV_ANY = 0x70
 
@@ -52,7 +53,7 @@ class Upgrade:
     def plan(self, plan: Plan) -> None:
         """The route is known: choose which extensions to offer."""
         self._plan = plan
-        self._levels = {direction: plan.level(direction) for direction in Direction}
+        self._levels = {_UP: plan.level(_UP), _DOWN: plan.level(_DOWN)}
         if plan.forward.settings.compression == "off":
             self._offer = ""
         elif self._readsMessages:
@@ -107,7 +108,7 @@ class Upgrade:
         """
         exchange = self._exchange
         session = Session(exchange.listener, exchange.life, self._plan, self._accepted.subprotocol)
-        lanes = {direction: self._lane(session, direction) for direction in Direction}
+        lanes = {_UP: self._lane(session, _UP), _DOWN: self._lane(session, _DOWN)}
         client = exchange.door.accept(self._answer())
         exchange.life.status = 101
         session.join(client, backend, lanes, self._extensions)
