@@ -213,6 +213,7 @@ class PrintTests(CommandLine):
         """What is installed, or how to do without."""
         self.assertEqual(self.exits("--plugins"), 0)
         self.assertIn("lugin", self.out.getvalue())
+        self.assertRegex(self.out.getvalue(), r"\nPlanes: (native, )?portable")
 
     def test_describePlugins(self) -> None:
         """Each plugin with its description and its options."""

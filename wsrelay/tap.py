@@ -33,6 +33,7 @@ from wsrelay.config.schema import Configuration, jsonSchema
 from wsrelay.errors import ConfigurationError
 from wsrelay.l4.hub import Hub
 from wsrelay.observers.lines import logObserver
+from wsrelay.plane.choice import hasNative
 from wsrelay.relay import RelayService
 
 __all__ = ["Options", "describePlugins", "makeService"]
@@ -80,7 +81,7 @@ class Options(usage.Options):
         ["demo", None, "Show layer 4 and layer 7 side by side, with backends of its own."],
         ["schema", None, "Print the JSON Schema of the configuration and exit."],
         ["no-access-log", None, "Leave no line for each tunnel, exchange and session."],
-        ["plugins", None, "List the installed plugins with their options and exit."],
+        ["plugins", None, "List the installed plugins with their options, and the planes."],
     ]
     compData = usage.Completions(optActions={"config": usage.CompleteFiles("*.toml")})
 
@@ -141,7 +142,8 @@ class Options(usage.Options):
             _leave(json.dumps(jsonSchema(), indent=2))
         self._letImport()
         if self["plugins"]:
-            _leave(describePlugins())
+            planes = "native, portable" if hasNative() else "portable (native was not built)"
+            _leave(f"{describePlugins()}\nPlanes: {planes}.")
         try:
             self.configuration = self._configuration()
         except ConfigurationError as error:

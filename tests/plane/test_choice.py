@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsrelay.errors import ConfigurationError
-from wsrelay.plane.choice import makePlane
+from wsrelay.plane.choice import hasNative, makePlane
 
 
 class MakePlaneTests(SynchronousTestCase):
@@ -37,12 +37,14 @@ class MakePlaneTests(SynchronousTestCase):
             import wsrelay.plane._native  # noqa: F401  # whether it is there
         except ImportError:
             self.skipTest("the extension is not built")
+        self.assertTrue(hasNative())
         for wanted in ("auto", "native"):
             self.assertEqual(makePlane(wanted, Clock()).name, "native")
 
     def test_notBuilt(self) -> None:
         """Without the extension, only who insists on it is told that it is not there."""
         self.without()
+        self.assertFalse(hasNative())
         self.assertEqual(makePlane("auto", Clock()).name, "portable")
         error = self.assertRaises(ConfigurationError, makePlane, "native", Clock())
         (problem,) = error.problems

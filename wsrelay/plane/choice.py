@@ -13,9 +13,18 @@ from wsrelay.errors import ConfigurationError
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.portable import PortablePlane
 
-__all__ = ["makePlane"]
+__all__ = ["hasNative", "makePlane"]
 
 _log = Logger()
+
+
+def hasNative() -> bool:
+    """Whether the native engine can be had here."""
+    try:
+        import wsrelay.plane.native  # noqa: F401  # whether it is there is the question
+    except ImportError:
+        return False
+    return True
 
 
 def makePlane(wanted: str, reactor: Any) -> IPlane:
