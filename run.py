@@ -99,6 +99,7 @@ STRICT = "-Wall -Wextra -Werror"
 # The tests in which the extension moves bytes: over sockets, under TLS, in twistd.
 WATCHED = [
     *sorted(f"tests.plane.{path.stem}" for path in ROOT.glob("tests/plane/test_native*.py")),
+    *(f"tests.plane.test_{name}" for name in ("transports", "adoption")),
     *(f"tests.l7.test_{name}" for name in ("session", "upgrade", "forwarder")),
     *(f"tests.endtoend.test_{name}" for name in ("endings", "violations", "many", "early")),
     "tests.endtoend.test_twistd.EndpointTests",
