@@ -18,6 +18,7 @@
  *     _sides.c            one socket of a link, with TLS or without
  *     _transport.c        one socket before it has a link
  *     _acceptor.c         one listening socket
+ *     _address.c          where a socket is, in words
  *     _frames.h           RFC 6455, pure
  *     _buffers.h          bytes that wait
  *
@@ -401,8 +402,13 @@ void transport_look(Transport *t);
 /* Drop the plane's references to those that are over. Never within a batch. */
 void plane_reap_transports(Plane *p);
 
+/* -- _address.c */
+
 /* (host, port), the path of a UNIX socket, or None for one without a name. */
 PyObject *address_words(const struct sockaddr_storage *address, socklen_t size);
+
+/* The address of AF_INET, AF_INET6 or AF_UNIX that these words mean. Its size, or 0: none. */
+socklen_t address_read(struct sockaddr_storage *to, int family, const char *host, int port);
 
 /* -- _acceptor.c */
 

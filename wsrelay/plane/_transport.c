@@ -12,7 +12,6 @@
  */
 #include "_native.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -20,7 +19,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define READ_SIZE (64 * 1024)
@@ -321,49 +319,6 @@ static void transport_dealloc(Transport *t)
     Py_DECREF(type);
 }
 
-PyObject *address_words(const struct sockaddr_storage *address, socklen_t size)
-{
-    char host[INET6_ADDRSTRLEN] = "";
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        return Py_BuildValue("(si)", host, (int)ntohs(in->sin_port));
-    }
-    if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)address;
-        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
-        return Py_BuildValue("(si)", host, (int)ntohs(in->sin6_port));
-    }
-    const size_t begin = offsetof(struct sockaddr_un, sun_path);
-    if (address->ss_family == AF_UNIX && size > begin) {
-        const char *path = ((const struct sockaddr_un *)address)->sun_path;
-        return PyUnicode_DecodeFSDefaultAndSize(path, (Py_ssize_t)strnlen(path, size - begin));
-    }
-    Py_RETURN_NONE;
-}
-
-/* A socket address of these words. Its size, or 0 if they are none. */
-static socklen_t address_of(int family, const char *host, int port, struct sockaddr_storage *to)
-{
-    memset(to, 0, sizeof *to);
-    to->ss_family = (sa_family_t)family;
-    if (family == AF_INET) {
-        struct sockaddr_in *in = (struct sockaddr_in *)to;
-        in->sin_port = htons((uint16_t)port);
-        return inet_pton(AF_INET, host, &in->sin_addr) == 1 ? sizeof *in : 0;
-    }
-    if (family == AF_INET6) {
-        struct sockaddr_in6 *in = (struct sockaddr_in6 *)to;
-        in->sin6_port = htons((uint16_t)port);
-        return inet_pton(AF_INET6, host, &in->sin6_addr) == 1 ? sizeof *in : 0;
-    }
-    struct sockaddr_un *un = (struct sockaddr_un *)to;
-    size_t n = strlen(host);
-    if (family != AF_UNIX || n >= sizeof un->sun_path) return 0;
-    memcpy(un->sun_path, host, n + 1);
-    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
-}
-
 PyDoc_STRVAR(connect_doc, "connect(family, host, port)\n--\n\nBegin to dial; dialled(error) "
              "says what came of it. Returns an errno at once if nothing can.");
 static PyObject *transport_connect(Transport *t, PyObject *args)
@@ -372,7 +327,7 @@ static PyObject *transport_connect(Transport *t, PyObject *args)
     const char *host;
     if (!PyArg_ParseTuple(args, "isi", &family, &host, &port)) return NULL;
     struct sockaddr_storage address;
-    socklen_t size = address_of(family, host, port, &address);
+    socklen_t size = address_read(&address, family, host, port);
     if (!size || t->fd >= 0 || !t->plane) return PyLong_FromLong(EINVAL);
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return PyLong_FromLong(errno);
