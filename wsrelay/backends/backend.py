@@ -263,21 +263,18 @@ class Backend:
         """
         self.active += 1
         dial: Deferred[Any] = self._endpoint.connect(self._factory)
+        dial.addErrback(self._unconnected)
         if self.destination.isSecure:
-            dial.addCallbacks(lambda leg: leg.shaken, self._unconnected)
-            dial.addBoth(_Deadline(self._clock, timeout, dial).over)
-        else:
-            deadline = _Deadline(self._clock, timeout, dial)
-            dial.addCallbacks(deadline.over, self._unconnected, errbackArgs=(deadline,))
-        return dial
+            dial.addCallback(lambda leg: leg.shaken)
+        return dial.addBoth(_Deadline(self._clock, timeout, dial).over)
 
     def _gone(self) -> None:
         self.active -= 1
 
-    def _unconnected(self, failure: Failure, deadline: _Deadline | None = None) -> Any:
+    def _unconnected(self, failure: Failure) -> Failure:
         # There is no leg, so none will be gone.
         self.active -= 1
-        return deadline.over(failure) if deadline else failure
+        return failure
 
 
 class _Deadline:

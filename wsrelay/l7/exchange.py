@@ -211,10 +211,7 @@ class Exchange:
         self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority)
         if self._upgrade is not None:
             self._upgrade.plan(plan)
-        if plan.requestFilters:
-            self._filter(list(plan.requestFilters), "requestReceived", self._connect)
-        else:
-            self._connect()
+        self._filter(list(plan.requestFilters), "requestReceived", self._connect)
 
     def _filter(self, left: list[tuple[str, Any]], method: str, then: Callable[[], None]) -> None:
         """Run the filters that are left, then go on; the first that answers itself ends it."""
@@ -353,11 +350,8 @@ class Exchange:
             self.response = outboundResponse(response, response.status == 101)
             assert self._plan is not None
             go = self._guarded(partial(self._edited, response, step, framing))
-            if self._plan.requestFilters:
-                filters = list(reversed(self._plan.requestFilters))
-                self._filter(filters, "responseReceived", go)
-            else:
-                go()
+            filters = list(reversed(self._plan.requestFilters))
+            self._filter(filters, "responseReceived", go)
         except RelayError as error:
             self.fail(error)
 
