@@ -202,6 +202,6 @@ class Loopback(TestCase):
 
     def refusing(self) -> int:
         """A port that nobody listens on."""
-        from tests.endtoend.support import freePort
+        from tests.ports import freePort
 
         return freePort()

@@ -27,7 +27,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, Program, waitForPort
+from tests.ports import freePort
 
 __all__ = ["DOCS", "PAGES", "VERBS", "Block", "Terminal", "anchorsOf", "blocksOf"]
 

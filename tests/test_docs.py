@@ -30,8 +30,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.endtoend.servers import websocketsEcho
-from tests.endtoend.support import ROOT, EndToEnd, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, waitForPort
 from tests.manual import DOCS, PAGES, VERBS, Terminal, anchorsOf, blocksOf
+from tests.ports import freePort
 from wsrelay.config.build import build
 from wsrelay.config.load import loads
 from wsrelay.l4.hub import Hub

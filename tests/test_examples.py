@@ -26,7 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from examples import guard, redact, tenants
 from tests.endtoend.servers import aiohttpServer, tcpEcho, websocketsEcho
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, Program, waitForPort
+from tests.ports import freePort
 from wsrelay.config.load import loads
 from wsrelay.testing import Conversation, checkMessageFilter
 

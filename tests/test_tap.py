@@ -103,7 +103,7 @@ class OptionsTests(CommandLine):
 
     def test_demo(self) -> None:
         """The demo is a configuration like any other."""
-        from tests.endtoend.support import freePort
+        from tests.ports import freePort
 
         options = self.parsed("--demo", "--demo-port", str(freePort()))
         self.assertIn("l7", options.configuration.listener)

@@ -29,7 +29,8 @@ from typing import TypeAlias
 from attrs import frozen
 
 from tests.conformance.page import table, writeBlock
-from tests.endtoend.support import LEVELS, ROOT, Program, Relay, freePort, waitForPort
+from tests.endtoend.support import LEVELS, ROOT, Program, Relay, waitForPort
+from tests.ports import freePort
 
 __all__ = [
     "BEHAVIOURS",

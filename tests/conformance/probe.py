@@ -37,10 +37,10 @@ from tests.endtoend.support import (
     LEVELS,
     Program,
     Relay,
-    freePort,
     residentMemory,
     waitForPort,
 )
+from tests.ports import freePort
 
 __all__ = ["columns", "main"]
 

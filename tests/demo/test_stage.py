@@ -9,24 +9,16 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.ports import freePort
 from wsrelay.demo import configuration
 from wsrelay.errors import ConfigurationError
-
-
-def freePorts(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nobody listens on."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class ConfigurationTests(SynchronousTestCase):
     """The configuration as a value."""
 
     def setUp(self) -> None:
-        self.l7, self.l4 = freePorts(2)
+        self.l7, self.l4 = freePort(), freePort()
         self.configuration = configuration(self.l7, self.l4)
 
     def test_loopback(self) -> None:

@@ -28,6 +28,8 @@ from typing import Any, TypeVar
 from twisted.trial.reporter import TestResultDecorator
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
+from tests.ports import freePort
+
 __all__ = [
     "LEVELS",
     "MEBIBYTE",
@@ -37,7 +39,6 @@ __all__ = [
     "EndToEnd",
     "Program",
     "Relay",
-    "freePort",
     "need",
     "relayCommand",
     "residentMemory",
@@ -66,13 +67,6 @@ LEVELS: Mapping[str, Sequence[str]] = {
 
 # The same interpreter and the same twistd, wherever its script was installed.
 _TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
-
-
-def freePort() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def need(program: str, *places: str) -> str:

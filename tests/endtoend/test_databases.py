@@ -14,7 +14,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from tests.endtoend.support import EndToEnd, freePort, need, waitForPort
+from tests.endtoend.support import EndToEnd, need, waitForPort
+from tests.ports import freePort
 
 _POSTGRES = "usr/lib/postgresql/*/bin"
 

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,10 +24,10 @@ from tests.endtoend.support import (
     ROOT,
     EndToEnd,
     Program,
-    freePort,
     waitForPort,
     waitForWords,
 )
+from tests.ports import freePort
 
 _TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 _ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
@@ -36,14 +35,6 @@ _MARKUP = "<img src=x onerror=alert(1)> \N{GRINNING FACE}"
 
 _OPEN = "[4, 7].every(n => document.getElementById(`browser-${n}`).innerText.startsWith('open'))"
 _SETTLED = "!document.querySelector('.wire i')"
-
-
-def freePair() -> int:
-    """A port of 127.0.0.1 that is free, and so is the next."""
-    while True:
-        port = freePort()
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 1)):
-            return port
 
 
 class Page:
@@ -122,7 +113,7 @@ class DemoTests(EndToEnd):
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[tuple[Page, int, Program, Path]]:
         """A demo whose page somebody has opened; everything on it must go without complaint."""
-        port = freePair()
+        port = freePort(2)
         demo = self.demo(port)
         await asyncio.to_thread(waitForPort, port + 1, 30.0, lambda: demo.running)
         said = f"open http://127.0.0.1:{port}/ in a browser"
@@ -287,7 +278,7 @@ class DemoTests(EndToEnd):
 
     def test_portInUse(self) -> None:
         """A second demo on the same ports says what is in its way, and ends."""
-        port = freePair()
+        port = freePort(2)
         first = self.demo(port)
         waitForPort(port + 1, alive=lambda: first.running)
         second = self.demo(port)

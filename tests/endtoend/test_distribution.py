@@ -20,7 +20,8 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, Program, waitForPort
+from tests.ports import freePort
 
 #: What setup.cfg needs to make a wheel of the checkout.
 CHECKOUT = (

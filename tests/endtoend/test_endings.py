@@ -18,7 +18,8 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, Program, waitForPort
+from tests.ports import freePort
 
 PAGE = ROOT / "docs" / "explanation" / "life-of-a-websocket.md"
 

@@ -15,7 +15,8 @@ import aiohttp
 from aiohttp import web
 
 from tests.endtoend.servers import aiohttpServer
-from tests.endtoend.support import MEBIBYTE, EndToEnd, Relay, freePort, need
+from tests.endtoend.support import MEBIBYTE, EndToEnd, Relay, need
+from tests.ports import freePort
 
 #: What is streamed each way, in bytes, and in pieces of which size.
 _LARGE = 64 * MEBIBYTE

@@ -25,7 +25,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.certificates import theAuthority
 from tests.endtoend.raw import handshakeRequest
 from tests.endtoend.servers import websocketsEcho
-from tests.endtoend.support import ROOT, EndToEnd, Program, freePort, waitForPort
+from tests.endtoend.support import ROOT, EndToEnd, Program, waitForPort
+from tests.ports import freePort
 
 _TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 

@@ -12,7 +12,8 @@ import socket
 import sys
 
 from tests.endtoend.raw import handshakeRequest, readHead
-from tests.endtoend.support import LEVELS, ROOT, EndToEnd, freePort, waitForPort
+from tests.endtoend.support import LEVELS, ROOT, EndToEnd, waitForPort
+from tests.ports import freePort
 
 _HELLO = b"\x81\x85\0\0\0\0hello"
 _ECHO = b"\x81\x05hello"
