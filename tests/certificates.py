@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_tls -*-
+# -*- test-case-name: tests.tls -*-
 """
 Certificates for tests, made when they are needed and valid for nothing else.
 """

@@ -7,10 +7,29 @@ Nothing here knows which fields mean what, and nothing here reads or writes a he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
 __all__ = ["Headers", "MutableHeaders", "checkedField"]
+
+
+class _LowerNames(dict[bytes, bytes]):
+    """
+    Names in lower case, by name. The same few dozen names stand in almost every head, and a
+    look-up is cheaper than making one of them again. Peers choose the keys, so there are few,
+    and short ones only.
+    """
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        if len(name) <= 40:
+            if len(self) >= 1024:
+                self.clear()
+            self[name] = lower
+        return lower
+
+
+_LOWER = _LowerNames()
 
 
 @lru_cache(1024)
@@ -26,19 +45,20 @@ def _value(value: str | bytes) -> bytes:
     return value.encode("latin-1") if isinstance(value, str) else value
 
 
-_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 # All but the tab (RFC 9110 section 5.5): some readers end a line at other controls than CR LF.
-_CONTROLS = frozenset({*range(0x20), 0x7F} - {0x09})
+_CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
+_INLINE = bytes({*range(256)} - {*_CONTROLS})
 
 
 def checkedField(name: str | bytes, value: str | bytes) -> tuple[bytes, bytes]:
     """A field that is safe to write on the wire (RFC 9110 section 5.5), or C{ValueError}."""
     rawName = name.encode("ascii") if isinstance(name, str) else name
-    if not rawName or not _TOKEN.issuperset(rawName.lower()):
+    if not rawName or rawName.translate(None, _TOKEN):
         raise ValueError(f"not a header name: {name!r}")
     rawValue = _value(value)
-    if not _CONTROLS.isdisjoint(rawValue):
+    if rawValue.translate(None, _INLINE):
         raise ValueError(f"header {name!r}: a value must not contain control characters")
     return rawName, rawValue.strip(b" \t")
 
@@ -64,13 +84,13 @@ class Headers:
     def _lookup(self) -> dict[bytes, list[bytes]]:
         index = self._index
         if index is None:
-            index = self._index = {}
-            for name, value in self._raw:
-                lower = name.lower()
-                if lower in index:
-                    index[lower].append(value)
-                else:
-                    index[lower] = [value]
+            lower = _LOWER
+            index = {lower[name]: [value] for name, value in self._raw}
+            if len(index) != len(self._raw):
+                index = {}
+                for name, value in self._raw:
+                    index.setdefault(lower[name], []).append(value)
+            self._index = index
         return index
 
     def forget(self) -> None:
@@ -91,6 +111,18 @@ class Headers:
         """Every value of the lower-case C{name} as bytes."""
         values = self._lookup().get(name)
         return values[:] if values else []
+
+    @property
+    def names(self) -> Collection[bytes]:
+        """The names there are, in lower case, each of them once."""
+        return self._lookup().keys()
+
+    def without(self, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+        """The fields in order, but those with one of these lower-case names."""
+        if names.isdisjoint(self._lookup()):
+            return [*self._raw]
+        lower = _LOWER
+        return [pair for pair in self._raw if lower[pair[0]] not in names]
 
     def tokens(self, name: str) -> list[str]:
         """The elements of a comma-separated list field, over all its lines, trimmed."""
@@ -136,25 +168,28 @@ class MutableHeaders(Headers):
     _raw: list[tuple[bytes, bytes]]
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] | Headers = ()) -> None:
-        super().__init__()
         self._raw = list(raw.raw if isinstance(raw, Headers) else raw)
+        self._index = None
 
     def set(self, name: str | bytes, value: str | bytes) -> None:
         """Make C{value} the only value of C{name}."""
         checked = checkedField(name, value)
         self.remove(name)
-        self._raw.append(checked)
-        self._index = None
+        self._append(checked)
 
     def add(self, name: str | bytes, value: str | bytes) -> None:
         """Add one more field line."""
-        self._raw.append(checkedField(name, value))
-        self._index = None
+        self._append(checkedField(name, value))
 
     def remove(self, name: str | bytes) -> None:
         """Remove every field line of that name, if there is any."""
         lower = _name(name)
-        self._raw = [pair for pair in self._raw if pair[0].lower() != lower]
-        self._index = None
+        if self._lookup().pop(lower, None) is not None:
+            self._raw[:] = [pair for pair in self._raw if _LOWER[pair[0]] != lower]
+
+    def _append(self, field: tuple[bytes, bytes]) -> None:
+        self._raw.append(field)
+        if self._index is not None:
+            self._index.setdefault(_LOWER[field[0]], []).append(field[1])
 
     __hash__ = None  # type: ignore[assignment]  # it can change

@@ -23,7 +23,7 @@ from tests.certificates import Issued, theAuthority
 from tests.loopback import Loopback, Peer, Server
 from wsrelay.backends.backend import Backend, Destination
 from wsrelay.interfaces import IBackend
-from wsrelay.tls import BackendTLS, UntrustedPeer
+from wsrelay.tls.backends import BackendTLS, UntrustedPeer
 
 #: A URL; scheme, host, port, whether TLS is spoken, and what Host would say.
 GOOD: Sequence[tuple[str, str, str, int, bool, str]] = [

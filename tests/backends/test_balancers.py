@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from wsrelay.backends.balancers import BALANCERS, LeastConnections, RoundRobin
-from wsrelay.config.schema import BALANCERS as CONFIGURABLE
+from wsrelay.config.pools import BALANCERS as CONFIGURABLE
 from wsrelay.interfaces import IBalancer
 from wsrelay.model import Address, Inbound
 

@@ -22,7 +22,7 @@ from wsrelay.backends.pool import Pool
 from wsrelay.errors import BackendFault, BackendTimeout, NoBackend
 from wsrelay.interfaces import IBalancer
 from wsrelay.model import Address, Inbound
-from wsrelay.tls import BackendTLS
+from wsrelay.tls.backends import BackendTLS
 
 INBOUND = Inbound("1", "public", Address("10.0.0.1", 1), Address("10.0.0.2", 80))
 

@@ -5,216 +5,25 @@ From a description to what it describes, ready to listen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactorClock
-from twisted.protocols.wire import Echo
-from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.resource import Resource
-from zope.interface import implementer
 
-from tests.certificates import theAuthority
+# --------------------------------------------------------------- plugins, for the files below
+from tests.config.building import FILE, FINE, HERE, Building, Reader, waiting
 from wsrelay.backends.balancers import LeastConnections, RoundRobin
-from wsrelay.config.build import Built, build, observersOf
-from wsrelay.config.load import loads
+from wsrelay.config.build import observersOf
 from wsrelay.errors import ConfigurationError
-from wsrelay.interfaces import (
-    IBalancer,
-    IForwarder,
-    IMessageFilter,
-    IObserver,
-    IPluginMaker,
-    IRequestFilter,
-    IRoutingPolicy,
-    IStreamFilter,
-    Options,
-)
-from wsrelay.l4.hub import Hub
 from wsrelay.model import (
     Address,
     Forward,
     Headers,
     Inbound,
-    Interest,
     Refuse,
     Request,
     Respond,
     Serve,
 )
-
-# --------------------------------------------------------------- plugins, for the files below
-
-
-class WordsOptions(Options):
-    """Words."""
-
-    words: tuple[str, ...] = Field(description="which")
-
-
-@implementer(IPluginMaker)
-class Words:
-    """Makes what a function makes."""
-
-    name = "words"
-    description = "Words."
-    options: Any = WordsOptions
-
-    def __init__(self, make: Callable[[Any, Any], Any]) -> None:
-        self.make = make
-
-
-@implementer(IMessageFilter)
-class Reader:
-    """A message filter."""
-
-    words: tuple[str, ...] = ()
-
-    def interest(self, route: Any, direction: Any) -> Interest:
-        return Interest.FRAMES
-
-
-@implementer(IRequestFilter)
-class Door:
-    """A request filter."""
-
-
-@implementer(IStreamFilter)
-class Bytes:
-    """A stream filter."""
-
-
-@implementer(IRoutingPolicy, IObserver)
-class Tenants:
-    """A policy that also observes."""
-
-    def route(self, inbound: Inbound) -> Any:
-        return Forward("chat") if inbound.client.port == 7 else None
-
-
-@implementer(IBalancer)
-class First:
-    """A balancer."""
-
-
-@implementer(IForwarder)
-class EchoForwarder:
-    """A forwarder."""
-
-    def forwardingFactory(self, listener: Any) -> Any:
-        if listener.name == "broken":
-            raise RuntimeError("no idea")
-        return Factory.forProtocol(Echo)
-
-
-class Page(Resource):
-    """A resource."""
-
-
-def _words(options: Any, relay: Any) -> Reader:
-    reader = Reader()
-    reader.words = options.words
-    return reader
-
-
-async def _wordsLater(options: Any, relay: Any) -> Reader:
-    return _words(options, relay)
-
-
-def _fail(options: Any, relay: Any) -> Any:
-    raise RuntimeError("no idea")
-
-
-async def _failLater(options: Any, relay: Any) -> Any:
-    raise RuntimeError("no idea")
-
-
-words = Words(_words)
-wordsLater = Words(_wordsLater)
-failing = Words(_fail)
-failingLater = Words(_failLater)
-nothing = Words(lambda options, relay: object())
-waiting: list[Deferred[Any]] = []
-
-
-def _wait(options: Any, relay: Any) -> Deferred[Any]:
-    waiting.append(Deferred())
-    return waiting[-1]
-
-
-waits = Words(_wait)
-
-HERE = __name__
-FILE = """
-[listener.public]
-endpoint = ["tcp:8080", "unix:/run/wsrelay-test"]
-
-[listener.raw]
-endpoint = "tcp:2200"
-forwarder = "tcp"
-pool = "db"
-policies = []
-
-[[route]]
-host = "chat.example.org"
-pool = "chat"
-filters = ["words"]
-
-[[route]]
-name = "old"
-path = "/old"
-respond = {status = 410, body = "gone"}
-
-[[route]]
-path = "/page"
-serve = "page"
-
-[[route]]
-listener = "public"
-network = "192.0.2.0/24"
-refuse = "not from there"
-
-[pool.chat]
-backends = ["ws://10.0.0.1:9000", {url = "ws://10.0.0.2:9000", weight = 3}]
-balancer = "least-connections"
-
-[pool.db]
-backends = "tcp:10.0.0.3:5432"
-
-[plugin.words]
-use = "HERE:words"
-words = ["secret"]
-
-[plugin.page]
-use = "HERE:Page"
-
-[plugin.tenants]
-use = "HERE:Tenants"
-""".replace("HERE", HERE)
-
-
-class Building(SynchronousTestCase):
-    """Builds on a reactor that never runs."""
-
-    def build(self, text: str) -> Deferred[Built]:
-        """Build what a file describes."""
-        self.reactor = MemoryReactorClock()
-        configuration = loads(text.replace("HERE", HERE))
-        return Deferred.fromCoroutine(build(configuration, Hub(self.reactor)))
-
-    def built(self, text: str) -> Built:
-        """Build it, now."""
-        return self.successResultOf(self.build(text))
-
-    def problems(self, text: str) -> tuple[str, ...]:
-        """What is wrong with it."""
-        failure = self.failureResultOf(self.build(text), ConfigurationError)
-        problems: tuple[str, ...] = failure.value.problems
-        return problems
 
 
 class BuildTests(Building):
@@ -283,44 +92,6 @@ class BuildTests(Building):
         raw = self.decided(None, port=7)
         self.assertEqual((raw.pool, raw.route), ("db", "listener raw"))
 
-    def test_settings(self) -> None:
-        """A listener's settings are those of the file."""
-        made = self.built(
-            '[listener.a]\nendpoint = "tcp:1"\npool = "p"\nheadTimeout = 1\nkeepAliveTimeout = 2\n'
-            'maxHead = 3\nmaxHeaders = 4\n[pool.p]\nbackends = "ws://a"\n'
-        )
-        settings = made.listeners[0].settings
-        self.assertEqual(
-            (
-                settings.headTimeout,
-                settings.keepAliveTimeout,
-                settings.maxHead,
-                settings.maxHeaders,
-            ),
-            (1, 2, 3, 4),
-        )
-
-    def test_forwarderPlugin(self) -> None:
-        """A forwarder of somebody else's is asked for its factory."""
-        made = self.built(
-            '[listener.a]\nendpoint = "tcp:1"\nforwarder = "echo"\n'
-            '[plugin.echo]\nuse = "HERE:EchoForwarder"\n'
-        )
-        self.successResultOf(Deferred.fromCoroutine(made.listeners[0].listen()))
-        self.assertIs(self.reactor.tcpServers[0][1].protocol, Echo)
-
-    def test_balancerPlugin(self) -> None:
-        """So is a balancer."""
-        made = self.built(
-            '[listener.a]\nendpoint = "tcp:1"\npool = "p"\n[pool.p]\nbackends = "ws://a"\n'
-            'balancer = "first"\n[plugin.first]\nuse = "HERE:First"\n'
-        )
-        self.assertIs(made.pools["p"]._balancer, made.plugins["first"])
-
-
-#: A listener and a pool that are fine, for what is wrong elsewhere.
-FINE = '[listener.a]\nendpoint = "tcp:1"\npool = "p"\n[pool.p]\nbackends = "ws://a"\n'
-
 
 class LaterTests(Building):
     """Plugins that are made later."""
@@ -379,115 +150,6 @@ class ProblemTests(Building):
         building = self.build(FINE + '[plugin.w]\nuse = "HERE:waits"\nwords = []\n')
         waiting.pop().errback(RuntimeError("no idea"))
         self.failureResultOf(building, ConfigurationError)
-
-    def test_uses(self) -> None:
-        """A plugin must be able to do what it is named for."""
-        plugin = '[plugin.page]\nuse = "HERE:Page"\n[plugin.tenants]\nuse = "HERE:Tenants"\n'
-        for text, problem in [
-            (
-                '[[route]]\nname = "r"\npool = "p"\nfilters = "tenants"\n',
-                'route[1 "r"].filters: the plugin "tenants" does not provide IRequestFilter '
-                "or IMessageFilter or IStreamFilter",
-            ),
-            (
-                '[[route]]\nname = "r"\nserve = "tenants"\n',
-                'route[1 "r"].serve: the plugin "tenants" does not provide IResource',
-            ),
-            (
-                '[pool.q]\nbackends = "ws://a"\nbalancer = "page"\n',
-                'pool.q.balancer: the plugin "page" does not provide IBalancer',
-            ),
-            (
-                '[listener.b]\nendpoint = "tcp:2"\npool = "p"\npolicies = "page"\n',
-                'listener.b.policies: the plugin "page" does not provide IRoutingPolicy',
-            ),
-            (
-                '[listener.b]\nendpoint = "tcp:2"\nforwarder = "page"\n',
-                'listener.b.forwarder: the plugin "page" does not provide IForwarder',
-            ),
-        ]:
-            self.assertEqual(self.problems(FINE + plugin + text), (problem,))
-
-    def test_blindFilters(self) -> None:
-        """A filter that would see nothing on a listener is refused, not passed by."""
-        text = (
-            '[listener.web]\nendpoint = "tcp:1"\n'
-            '[listener.raw]\nendpoint = "tcp:2"\nforwarder = "tcp"\n'
-            '[listener.own]\nendpoint = "tcp:3"\nforwarder = "echo"\n'
-            '[pool.p]\nbackends = "ws://a"\n'
-            '[plugin.door]\nuse = "HERE:Door"\n[plugin.reader]\nuse = "HERE:Reader"\n'
-            '[plugin.bytes]\nuse = "HERE:Bytes"\n[plugin.echo]\nuse = "HERE:EchoForwarder"\n'
-            '[[route]]\nname = "r"\npool = "p"\n'
-        )
-        seesNothing = (
-            'route[1 "r"].filters: the plugin "{}" would see nothing on the listener "{}": '
-            "at layer {} it would have to provide {}"
-        )
-        l4, l7 = "IStreamFilter", "IRequestFilter or IMessageFilter"
-        for condition, filters, problems in [
-            ("", "door", [("door", "raw", 4, l4)]),
-            ("", "reader", [("reader", "raw", 4, l4)]),
-            ("", "bytes", [("bytes", "web", 7, l7)]),
-            ('listener = "raw"', "door", [("door", "raw", 4, l4)]),
-            ('listener = "web"', "bytes", [("bytes", "web", 7, l7)]),
-            ('listener = "web"', "door", []),
-            ('listener = "raw"', "bytes", []),
-            ('path = "/x"', "door", []),
-            ('serverName = "a.example"', "door", [("door", "raw", 4, l4)]),
-        ]:
-            building = self.build(f'{text}{condition}\nfilters = "{filters}"\n')
-            if problems:
-                found = self.failureResultOf(building, ConfigurationError).value.problems
-                self.assertEqual(list(found), [seesNothing.format(*each) for each in problems])
-            else:
-                self.successResultOf(building)
-
-    def test_endpoint(self) -> None:
-        """An endpoint that Twisted does not understand is told with the reason."""
-        for endpoint, reason in [
-            (
-                "tpc:80",
-                "there is no endpoint type 'tpc'; did you mean \"tcp\"? "
-                "(types: haproxy, ssl, stdio, systemd, tcp, tcp6, tls, unix)",
-            ),
-            ("tcp:80:backlog=many", "'many' is not a number"),
-            ("unix:/run/x:mode=9", "'9' is not a number"),
-            ("tcp:80:colour=red", "there is no parameter 'colour'"),
-            ("tcp:80:1:2:3:4", "there are too few or too many parameters"),
-            ("ssl:443:privateKey=/nowhere", "/nowhere: No such file or directory"),
-            (
-                f"ssl:443:privateKey={__file__}",
-                "its file holds no key and certificate that can be read",
-            ),
-            ("systemd:INET:name=x", "systemd has passed no such socket"),
-        ]:
-            (problem,) = self.problems(FINE.replace("tcp:1", endpoint))
-            self.assertEqual(problem, f'listener.a.endpoint: "{endpoint}": {reason}')
-
-    def test_ca(self) -> None:
-        """An authority that cannot be read is told, one that can is taken."""
-        path = Path(self.mktemp())
-        text = FINE.replace("ws://a", "wss://a") + f'ca = "{path.absolute()}"\n'
-        self.assertEqual(
-            self.problems(text),
-            (f"pool.p.ca: {path.absolute()}: No such file or directory",),
-        )
-        path.write_text("nothing")
-        self.assertEqual(
-            self.problems(text), (f"pool.p.ca: {path.absolute()} holds no PEM certificate",)
-        )
-        theAuthority().write(path)
-        self.built(text)
-
-    def test_forwarderFails(self) -> None:
-        """A forwarder that cannot make its factory refuses the start."""
-        self.assertEqual(
-            self.problems(
-                '[listener.broken]\nendpoint = "tcp:1"\nforwarder = "echo"\n'
-                '[plugin.echo]\nuse = "HERE:EchoForwarder"\n'
-            ),
-            ("listener.broken.forwarder: echo failed: RuntimeError: no idea",),
-        )
 
     def test_allAtOnce(self) -> None:
         """Problems in different places are told together."""

@@ -9,9 +9,12 @@ from hypothesis import given, settings, strategies as st
 from pydantic import Field
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsrelay.config.listeners import Listener
 from wsrelay.config.load import fromCommandLine, load, loads, optionsProblems
+from wsrelay.config.pools import Backend, Pool
 from wsrelay.config.reference import tomlOf
-from wsrelay.config.schema import Backend, Configuration, Listener, Plugin, Pool, Relay, Route
+from wsrelay.config.routes import Route
+from wsrelay.config.schema import Configuration, Plugin, Relay
 from wsrelay.errors import ConfigurationError
 from wsrelay.interfaces import Options
 

@@ -23,7 +23,7 @@ from wsrelay.l4.listener import Listener, ListenerSettings
 from wsrelay.l4.plans import Plans
 from wsrelay.model import Forward, Inbound
 from wsrelay.plane.portable import PortablePlane
-from wsrelay.tls import BackendTLS
+from wsrelay.tls.backends import BackendTLS
 
 __all__ = ["FORWARD", "SETTINGS", "Attached", "Policy", "Road"]
 

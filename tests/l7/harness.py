@@ -36,7 +36,7 @@ from wsrelay.l4.plans import Plans
 from wsrelay.l7.forwarder import HTTPForwarder
 from wsrelay.model import Closed, Direction, Event, Forward, Opened, Party, Phase, RouteSettings
 from wsrelay.plane.portable import PortablePlane
-from wsrelay.tls import BackendTLS
+from wsrelay.tls.backends import BackendTLS
 
 __all__ = [
     "ACCEPT",

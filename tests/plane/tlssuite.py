@@ -33,7 +33,7 @@ from tests.plane.openssl import (
 from tests.plane.worlds import DOWN, UnderTLS, UnderTLS12, World, certificate
 from wsrelay.model import Direction
 from wsrelay.plane.legs import Leg, LegFactory
-from wsrelay.tls import BackendTLS
+from wsrelay.tls.backends import BackendTLS
 
 __all__ = ["BetweenOpenSSL12", "BetweenOpenSSL13", "TLSSuite"]
 

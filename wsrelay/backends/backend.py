@@ -38,7 +38,7 @@ from zope.interface import implementer
 from wsrelay.interfaces import IBackend
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.legs import Leg, LegFactory
-from wsrelay.tls import BackendTLS
+from wsrelay.tls.backends import BackendTLS
 
 __all__ = ["Backend", "Destination"]
 
@@ -258,8 +258,8 @@ class Backend:
         @param timeout: seconds for everything: the name to be looked up, the connection to be
             there and, for TLS, the handshake to be complete.
         @return: fires with a leg that holds still. Fails with C{TimeoutError}, with
-            L{UntrustedPeer<wsrelay.tls.UntrustedPeer>}, or as the endpoint does. Cancelling
-            it gives up, and fails with C{CancelledError}.
+            L{UntrustedPeer<wsrelay.tls.backends.UntrustedPeer>}, or as the endpoint does.
+            Cancelling it gives up, and fails with C{CancelledError}.
         """
         self.active += 1
         dial: Deferred[Any] = self._endpoint.connect(self._factory)

@@ -28,7 +28,7 @@ from wsrelay.errors import BackendFault, BackendTimeout, NoBackend
 from wsrelay.interfaces import IBalancer
 from wsrelay.model import Inbound
 from wsrelay.plane.legs import Leg
-from wsrelay.tls import UntrustedPeer
+from wsrelay.tls.backends import UntrustedPeer
 
 __all__ = ["Dialled", "Pool"]
 

@@ -8,56 +8,30 @@ are reported at once; only what stands on something broken is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from attrs import define
-from OpenSSL import SSL, crypto
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.web.resource import IResource
 
-from wsrelay.backends.backend import Backend
-from wsrelay.backends.balancers import BALANCERS
 from wsrelay.backends.pool import Pool
-from wsrelay.config import schema
+from wsrelay.config import listeners, pools, routes, schema
+from wsrelay.config.listening import makeEndpoints, makeListener
 from wsrelay.config.load import optionsProblems
 from wsrelay.config.makers import PROVIDABLE, findMaker, installedMakers
-from wsrelay.config.problems import nearest
+from wsrelay.config.pooling import makePool
+from wsrelay.config.uses import checkUses
 from wsrelay.errors import ConfigurationError
-from wsrelay.interfaces import (
-    IBalancer,
-    IForwarder,
-    IMessageFilter,
-    IObserver,
-    IRequestFilter,
-    IRoutingPolicy,
-    IStreamFilter,
-)
-from wsrelay.l4.forwarders import TCPForwarder, TLSPassthroughForwarder
-from wsrelay.l4.listener import Listener, ListenerSettings
+from wsrelay.interfaces import IObserver, IRoutingPolicy
+from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plans
-from wsrelay.l4.proxied import endpointFrom
-from wsrelay.l7.forwarder import HTTPForwarder
 from wsrelay.model import Decision, Forward, Refuse, Serve
 from wsrelay.plane.choice import makePlane
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.portable import PortablePlane
 from wsrelay.plane.verdicts import isLater
 from wsrelay.routing.table import Rule, Table
-from wsrelay.tls import BackendTLS
 
 __all__ = ["Built", "build", "observersOf"]
-
-_FORWARDERS: dict[str, Any] = {
-    "http": HTTPForwarder,
-    "tcp": TCPForwarder,
-    "tls-passthrough": TLSPassthroughForwarder,
-}
-
-_SEE_L4: tuple[Any, ...] = (IStreamFilter,)
-_SEE_L7: tuple[Any, ...] = (IRequestFilter, IMessageFilter)
-_L7_CONDITIONS = frozenset(schema.CONDITIONS) - {"listener", "network", "serverName", "alpn"}
 
 
 @define
@@ -110,13 +84,13 @@ class _Builder:
             await self._plugin(name, table, installed)
         for name, pool in configuration.pool.items():
             self._pool(name, pool, plane)
-        self._checkUses()
+        self.problems += checkUses(configuration, self._plugins)
         plans = Plans(self._pools, self._plugins)
-        routes = Table([self._rule(n, route) for n, route in enumerate(configuration.route, 1)])
+        rules = Table([self._rule(n, route) for n, route in enumerate(configuration.route, 1)])
         listeners = [
             made
             for name, listener in configuration.listener.items()
-            if (made := self._listener(name, listener, plans, plane, routes)) is not None
+            if (made := self._listener(name, listener, plans, plane, rules)) is not None
         ]
         return Built(plane, listeners, self._pools, self._plugins)
 
@@ -153,90 +127,22 @@ class _Builder:
             return
         self._plugins[name] = plugin
 
-    def _checkUses(self) -> None:
-        """Each plugin must be able to do what it is named for."""
-        filters = (IRequestFilter, IMessageFilter, IStreamFilter)
-        for number, route in enumerate(self._configuration.route, 1):
-            where = _routePath(number, route)
-            for name in route.filters:
-                if self._mustBe(f"{where}.filters", name, filters):
-                    self._mustSee(f"{where}.filters", name, route)
-            if route.serve is not None:
-                self._mustBe(f"{where}.serve", route.serve, (IResource,))
-        for name, listener in self._configuration.listener.items():
-            for policy in listener.policies or ():
-                self._mustBe(f"listener.{name}.policies", policy, (IRoutingPolicy,))
-            if listener.forwarder not in _FORWARDERS:
-                self._mustBe(f"listener.{name}.forwarder", listener.forwarder, (IForwarder,))
-        for name, pool in self._configuration.pool.items():
-            if pool.balancer not in BALANCERS:
-                self._mustBe(f"pool.{name}.balancer", pool.balancer, (IBalancer,))
-
-    def _mustBe(self, where: str, name: str, interfaces: Iterable[Any]) -> bool:
-        plugin = self._plugins.get(name)
-        wanted = tuple(interfaces)
-        if plugin is None or any(each.providedBy(plugin) for each in wanted):
-            return True
-        names = " or ".join(each.__name__ for each in wanted)
-        self.problems.append(f'{where}: the plugin "{name}" does not provide {names}')
-        return False
-
-    def _mustSee(self, where: str, name: str, route: schema.Route) -> None:
-        """A filter that would be passed by, unnoticed, is worse than none."""
-        plugin = self._plugins.get(name)
-        if plugin is None:
-            return
-        for listener, table in self._configuration.listener.items():
-            if route.listener and listener not in route.listener:
-                continue
-            if table.forwarder == "http":
-                layer, wanted = 7, _SEE_L7
-            elif table.forwarder in _FORWARDERS and not any(
-                getattr(route, key) for key in _L7_CONDITIONS
-            ):
-                layer, wanted = 4, _SEE_L4
-            else:
-                continue
-            if not any(each.providedBy(plugin) for each in wanted):
-                names = " or ".join(each.__name__ for each in wanted)
-                self.problems.append(
-                    f'{where}: the plugin "{name}" would see nothing on the listener '
-                    f'"{listener}": at layer {layer} it would have to provide {names}'
-                )
-
     # -- pools, routes, listeners
 
-    def _pool(self, name: str, table: schema.Pool, plane: IPlane) -> None:
+    def _pool(self, name: str, table: pools.Pool, plane: IPlane) -> None:
         try:
-            tls = BackendTLS(Path(table.ca) if table.ca else None, table.verify)
-        except OSError as error:
-            self.problems.append(f"pool.{name}.ca: {error.filename}: {error.strerror}")
+            made = makePool(name, table, self._plugins, self._relay, plane)
+        except ConfigurationError as error:
+            self.problems += error.problems
             return
-        except ValueError as error:
-            self.problems.append(f"pool.{name}.ca: {error}")
-            return
-        make = BALANCERS.get(table.balancer)
-        balancer = make() if make else self._plugins.get(table.balancer)
-        if balancer is None:
-            return
-        backends = [
-            Backend(
-                each.destination(),
-                self._relay.reactor,
-                tls,
-                each.weight,
-                clock=self._relay.clock,
-                plane=plane,
-            )
-            for each in table.backends
-        ]
-        self._pools[name] = Pool(name, backends, balancer)
+        if made is not None:
+            self._pools[name] = made
 
-    def _rule(self, number: int, route: schema.Route) -> Rule:
+    def _rule(self, number: int, route: routes.Route) -> Rule:
         name = route.name or f"route {number}"
         return Rule(route.matchers(), self._decision(name, route), name)
 
-    def _decision(self, name: str, route: schema.Route) -> Decision:
+    def _decision(self, name: str, route: routes.Route) -> Decision:
         if route.pool is not None:
             return Forward(route.pool, tuple(route.filters), name, route.settings())
         if route.respond is not None:
@@ -246,73 +152,25 @@ class _Builder:
         return Refuse(route.refuse or "")
 
     def _listener(
-        self, name: str, table: schema.Listener, plans: Plans, plane: IPlane, routes: Table
+        self, name: str, table: listeners.Listener, plans: Plans, plane: IPlane, rules: Table
     ) -> Listener | None:
-        endpoints = []
-        for endpoint in table.endpoint:
+        if self.problems:
+            # What a listener stands on may be broken; its endpoints may be, too.
             try:
-                endpoints.append(endpointFrom(self._relay.reactor, endpoint, table.headTimeout))
-            except Exception as error:
-                why = _endpointProblem(endpoint, error)
-                self.problems.append(f'listener.{name}.endpoint: "{endpoint}": {why}')
-        make = _FORWARDERS.get(table.forwarder)
-        forwarder = make() if make else self._plugins.get(table.forwarder)
-        if forwarder is None or self.problems:
+                makeEndpoints(name, table, self._relay.reactor)
+            except ConfigurationError as error:
+                self.problems += error.problems
             return None
         if table.policies is None:
             asked = [n for n, each in self._plugins.items() if IRoutingPolicy.providedBy(each)]
         else:
             asked = list(table.policies)
-        policies = [(each, self._plugins[each]) for each in asked]
-        settings = ListenerSettings(
-            table.headTimeout, table.keepAliveTimeout, table.maxHead, table.maxHeaders
-        )
-        otherwise = Forward(table.pool, route=f"listener {name}") if table.pool else None
+        policies = [*((each, self._plugins[each]) for each in asked), ("route", rules)]
         try:
-            return Listener(
-                name,
-                endpoints,
-                forwarder,
-                [*policies, ("route", routes)],
-                self._relay,
-                plans,
-                plane,
-                settings,
-                otherwise,
-            )
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            self.problems.append(f"listener.{name}.forwarder: {table.forwarder} failed: {what}")
+            return makeListener(name, table, self._plugins, policies, self._relay, plans, plane)
+        except ConfigurationError as error:
+            self.problems += error.problems
             return None
-
-
-_ENDPOINTS = ("haproxy", "ssl", "stdio", "systemd", "tcp", "tcp6", "tls", "unix")
-
-
-def _endpointProblem(endpoint: str, error: Exception) -> str:
-    """What Twisted has against an endpoint string, in words for whoever wrote it."""
-    text = str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, (SSL.Error, crypto.Error)):
-        return "its file holds no key and certificate that can be read"
-    if isinstance(error, LookupError) and endpoint.startswith("systemd:"):
-        return "systemd has passed no such socket"
-    if "unexpected keyword argument" in text:
-        return f"there is no parameter {text.rpartition(' ')[2]}"
-    if "positional argument" in text:
-        return "there are too few or too many parameters"
-    if text.startswith("invalid literal for int()"):
-        return f"{text.rpartition(' ')[2]} is not a number"
-    if text.startswith("Unknown endpoint type"):
-        kind = text.rpartition(" ")[2].strip("'")
-        known = ", ".join(_ENDPOINTS)
-        return f"there is no endpoint type {kind!r}{nearest(kind, _ENDPOINTS)} (types: {known})"
-    return text
-
-
-def _routePath(number: int, route: schema.Route) -> str:
-    return f'route[{number} "{route.name}"]' if route.name else f"route[{number}]"
 
 
 def observersOf(plugins: dict[str, Any]) -> list[Any]:

@@ -16,17 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from attrs import Factory, define, frozen
 
+from wsrelay.config.listeners import FORWARDERS, Listener
+from wsrelay.config.pools import BALANCERS, Pool
 from wsrelay.config.problems import found, unknownName
-from wsrelay.config.schema import (
-    ACTIONS,
-    BALANCERS,
-    FORWARDERS,
-    SETTINGS,
-    Listener,
-    Plugin,
-    Pool,
-    Route,
-)
+from wsrelay.config.routes import ACTIONS, SETTINGS, Route
+from wsrelay.config.schema import Plugin
 
 __all__ = ["Draft", "Part", "check"]
 

@@ -18,8 +18,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from wsrelay.config.check import Draft, Part, check
+from wsrelay.config.listeners import Listener
+from wsrelay.config.pools import Pool
 from wsrelay.config.problems import found, keyOf, problemsOf, unknownKey
-from wsrelay.config.schema import Configuration, Listener, Plugin, Pool, Relay, Route
+from wsrelay.config.routes import Route
+from wsrelay.config.schema import Configuration, Plugin, Relay
 from wsrelay.errors import ConfigurationError
 
 __all__ = ["fromCommandLine", "load", "loads", "optionsProblems"]

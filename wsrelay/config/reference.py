@@ -18,8 +18,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from wsrelay.config.listeners import Listener
+from wsrelay.config.pools import Backend, Pool
 from wsrelay.config.problems import keyOf, quoted
-from wsrelay.config.schema import Answer, Backend, Listener, Plugin, Pool, Relay, Route
+from wsrelay.config.routes import Answer, Route
+from wsrelay.config.schema import Plugin, Relay
 from wsrelay.config.values import Expected, Listed
 
 __all__ = ["EXAMPLE", "SECTIONS", "page", "tomlOf"]

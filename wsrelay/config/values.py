@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 from attrs import frozen
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     ValidationError,
@@ -71,6 +73,7 @@ __all__ = [
     "Size",
     "SizeLimit",
     "Status",
+    "Table",
     "Text",
     "Use",
     "YesOrNo",
@@ -126,6 +129,12 @@ class Listed:
         if len(listed) < self.least:
             raise PydanticCustomError("expected", "{text}", {"text": "at least one"})
         return listed
+
+
+class Table(BaseModel):
+    """A table of the file: no other keys, no conversions, no changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 # -------------------------------------------------------------------- plain values

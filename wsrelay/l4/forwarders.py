@@ -22,7 +22,7 @@ from wsrelay.l4.sniff import Arrival, Shake, Sniffer
 from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Inbound, Kind, Party, Phase
 from wsrelay.plane.legs import Leg, LegFactory
-from wsrelay.tls import mendALPN
+from wsrelay.tls.alpn import mendALPN
 from wsrelay.wire.clienthello import ClientHello
 
 __all__ = ["ArrivalFactory", "TCPForwarder", "TLSPassthroughForwarder"]

@@ -32,7 +32,7 @@ from wsrelay.l7.pages import page, phrase
 from wsrelay.model import Forward, Headers, Inbound, Request, Respond, RouteSettings
 from wsrelay.plane.choice import makePlane
 from wsrelay.plane.legs import Leg, addressOf, takeOver
-from wsrelay.tls import BackendTLS
+from wsrelay.tls.backends import BackendTLS
 from wsrelay.wire.bodies import BodyKind, Framing
 from wsrelay.wire.handshake import wantsUpgrade
 from wsrelay.wire.heads import parseRequest, writeRequest

@@ -1,12 +1,9 @@
-# -*- test-case-name: tests.test_tls -*-
+# -*- test-case-name: tests.tls.test_backends -*-
 """
 TLS towards backends: whom to trust, and under which name.
 
 A certificate that is not to be trusted fails the handshake with L{UntrustedPeer}, which says
 why; OpenSSL by itself would only say that it failed.
-
-Listeners get their TLS from the endpoint string (C{ssl:}, C{tls:}), and their certificates
-and versions with it. What is left to be done for them is L{mendALPN}.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, IPAddress_ID, ServiceID, verify_service_identity
 from service_identity.pyopenssl import extract_patterns
-from twisted.internet import _sslverify
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
@@ -33,7 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["BackendTLS", "UntrustedPeer", "mendALPN"]
+__all__ = ["BackendTLS", "UntrustedPeer"]
 
 _log = Logger()
 
@@ -185,35 +181,3 @@ _ERRORS = {
     68: "has a signature that is too weak",
     79: "is used as an authority but is none",
 }
-
-
-def mendALPN() -> None:
-    """
-    Have listeners answer what a client offers by ALPN as RFC 7301 section 3.2 demands.
-
-    Twisted 26.10 answers in every context that it makes, also where nobody knows of a
-    protocol, and answers an empty name when there is none in common. OpenSSL takes that for
-    a fault of the server (alert 80). A context belongs to an endpoint, which we have as a
-    string, and pyOpenSSL refuses to change one that was used: so it is what sets contexts up
-    that is replaced, in the whole process. Done twice is done once.
-
-    A factory with protocols of its own (C{IProtocolNegotiationFactory}) refuses who speaks
-    none of them (alert 120), as nginx does: this is what keeps what was meant for a server
-    of another protocol away. Without any, the handshake goes on as if ALPN had not been used.
-    """
-    if hasattr(_sslverify, "setupForALPN"):
-        _sslverify.setupForALPN = _setupForALPN
-
-
-def _setupForALPN(context: SSL.Context, acceptableProtocols: Sequence[bytes]) -> None:
-    def select(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
-        known = _sslverify.protosFromProtocol(connection.get_app_data(), acceptableProtocols)
-        for protocol in known:
-            if protocol in offered:
-                return protocol
-        if known:
-            # Whatever is raised becomes the alert; Twisted then fails with it.
-            raise SSL.Error([("SSL routines", "", "no application protocol")])
-        return SSL.NO_OVERLAPPING_PROTOCOLS
-
-    context.set_alpn_select_callback(select)

@@ -1,0 +1,75 @@
+# -*- test-case-name: tests.config.test_listeners -*-
+"""
+What may stand in a C{[listener.NAME]} table.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from wsrelay.config.values import (
+    Count,
+    Endpoints,
+    Name,
+    NamesOrNone,
+    Seconds,
+    Size,
+    Table,
+)
+
+__all__ = ["FORWARDERS", "Listener"]
+
+#: What is built in; in the file, a plugin's name may stand in the same place.
+FORWARDERS = ("http", "tcp", "tls-passthrough")
+
+
+class Listener(Table):
+    """Where clients arrive, and what is done with their connections."""
+
+    endpoint: Endpoints = Field(
+        description="Where to listen: any Twisted server endpoint string. Several make one "
+        "listener with several doors.",
+        examples=["tcp:8080", ["tcp:8080", "tcp6:8080:interface=\\:\\:1", "unix:/run/wsrelay"]],
+    )
+    forwarder: Name = Field(
+        default="http",
+        description='What is done with a connection. "http" reads requests and relays '
+        'exchanges and WebSockets (L7); "tcp" relays bytes (L4); "tls-passthrough" relays '
+        "the bytes of TLS after reading the server name and protocols from its first "
+        "message (L4). Else the name of a plugin.",
+        examples=["tls-passthrough"],
+    )
+    pool: Name | None = Field(
+        default=None,
+        description="Where clients go that no policy and no route sent anywhere. Without "
+        "it they get 404 (L7) or are closed (L4).",
+        examples=["chat"],
+    )
+    policies: NamesOrNone | None = Field(
+        default=None,
+        description="The routing policies that are asked, in this order, before the "
+        "routes; [] is none. Not given: every configured plugin that is one, in the "
+        "file's order.",
+        examples=[["by-tenant"], "by-tenant"],
+    )
+    headTimeout: Seconds = Field(
+        default=10.0,
+        description="How long a request head, or the first message of TLS, may take to "
+        "arrive whole.",
+        examples=[5],
+    )
+    keepAliveTimeout: Seconds = Field(
+        default=75.0,
+        description="How long a connection may be idle between two requests.",
+        examples=[20],
+    )
+    maxHead: Size = Field(
+        default=16384,
+        description="The longest request head, in bytes. One that is longer gets 431.",
+        examples=[32768],
+    )
+    maxHeaders: Count = Field(
+        default=100,
+        description="The most header fields in a request head. One with more gets 431.",
+        examples=[64],
+    )
