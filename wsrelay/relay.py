@@ -190,6 +190,8 @@ class RelayService(Service):
         if self.built is not None:
             for listener in self.built.listeners:
                 await listener.stop()
+            for pool in self.built.pools.values():
+                pool.close()
         self.relay.leaveAll()
         if not await self._noneOpen(0 if self._isHurried else _STOP_TIMEOUT):
             _log.warn("{count} still open, cut off", count=self.relay.openCount)

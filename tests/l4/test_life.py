@@ -37,25 +37,10 @@ LEVELS = dict.fromkeys(Direction, Interest.BYTES)
 
 
 @define
-class Named:
-    """As much of a backend as is told."""
-
-    name: str
-
-
-@define
 class Leg:
     """As much of a leg as is told."""
 
     peer: Address
-
-
-@define
-class Dialled:
-    """What a dial came to."""
-
-    backend: Named
-    leg: Leg
 
 
 class LifeTests(SynchronousTestCase):
@@ -77,7 +62,7 @@ class LifeTests(SynchronousTestCase):
         self.life.decided(forward)
         self.assertIs(self.life.phase, Phase.DIAL)
         self.clock.advance(1)
-        self.life.connected(Dialled(Named("ws://a"), Leg(Address("10.0.0.3", 9))))
+        self.life.connected("ws://a", Leg(Address("10.0.0.3", 9)))
         self.assertIs(self.life.phase, Phase.ANSWER)
         self.clock.advance(1)
         self.life.established(Kind.SESSION, LEVELS, "chat.v1", "permessage-deflate")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.l4.timers import Deadline, IdleTimer
+from wsrelay.l4.timers import Deadline, IdleTimer, MovingDeadline
 
 
 class IdleTimerTests(SynchronousTestCase):
@@ -86,4 +86,59 @@ class DeadlineTests(SynchronousTestCase):
         self.deadline.cancel()
         self.clock.advance(10)
         self.assertEqual(self.calls, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class MovingDeadlineTests(SynchronousTestCase):
+    """A deadline that is set and set again."""
+
+    def setUp(self) -> None:
+        """Nothing is due."""
+        self.clock = Clock()
+        self.deadline = MovingDeadline(self.clock)
+        self.met: list[tuple[str, float]] = []
+
+    def set(self, seconds: float, name: str) -> None:
+        """Set it, and remember when it is met."""
+        self.deadline.set(seconds, lambda: self.met.append((name, self.clock.seconds())))
+
+    def test_met(self) -> None:
+        """It is met once, and no timer is left."""
+        self.set(5, "a")
+        self.clock.pump([4.5, 0.5, 5])
+        self.assertEqual(self.met, [("a", 5)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_later(self) -> None:
+        """Set later, it is met later, and the clock was not asked again before."""
+        self.set(5, "a")
+        timers = self.clock.getDelayedCalls()
+        self.clock.advance(3)
+        self.set(5, "b")
+        self.assertEqual(self.clock.getDelayedCalls(), timers)
+        self.clock.pump([2, 3])
+        self.assertEqual(self.met, [("b", 8)])
+
+    def test_sooner(self) -> None:
+        """Set sooner, it is met sooner, once."""
+        self.set(50, "a")
+        self.set(5, "b")
+        self.clock.pump([5, 45])
+        self.assertEqual(self.met, [("b", 5)])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cleared(self) -> None:
+        """Taken away it is not met, but may be set again."""
+        self.set(5, "a")
+        self.deadline.clear()
+        self.clock.advance(3)
+        self.set(5, "b")
+        self.clock.pump([2, 3, 10])
+        self.assertEqual(self.met, [("b", 8)])
+
+    def test_stopped(self) -> None:
+        """Stopped it leaves no timer."""
+        self.set(5, "a")
+        self.deadline.stop()
+        self.deadline.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])

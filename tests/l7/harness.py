@@ -28,7 +28,7 @@ from zope.interface import implementer
 from tests.l7.peers import PATIENCE, Client, Peer, Server, Servers, reactor, settled, turns
 from wsrelay.backends.backend import Backend, Destination
 from wsrelay.backends.balancers import RoundRobin
-from wsrelay.backends.pool import Pool
+from wsrelay.backends.pool import KeepAlive, Pool
 from wsrelay.interfaces import IRoutingPolicy
 from wsrelay.l4.hub import Hub
 from wsrelay.l4.listener import Listener, ListenerSettings
@@ -174,6 +174,7 @@ class RelayTestCase(TestCase):
         backendTLS: Any = None,
         pool: Any = None,
         scheme: str = "http",
+        keepAlive: KeepAlive = KeepAlive(),
     ) -> None:
         """
         Run the relay.
@@ -184,6 +185,7 @@ class RelayTestCase(TestCase):
         @param backendTLS: C{CertificateOptions} of the backend.
         @param scheme: of the backend's URL.
         @param pool: another pool than that of the one backend.
+        @param keepAlive: how connections to the backend wait.
         """
         filters = filters or {}
         self.relay = Hub(self.clock, [self])
@@ -191,7 +193,8 @@ class RelayTestCase(TestCase):
         destination = Destination.parse(f"{scheme}://127.0.0.1:{port}")
         backend = Backend(destination, reactor, BackendTLS(verify=False))
         self._backends.append(backend)
-        pool = pool or Pool("pool", [backend], RoundRobin())
+        pool = pool or Pool("pool", [backend], RoundRobin(), keepAlive, self.clock)
+        self.pool = pool
         plans = Plans({"pool": pool}, filters)
         self.forward = Forward("pool", tuple(filters), "route", settings)
         chosen = self.forward if decision is None else decision
@@ -313,6 +316,8 @@ class RelayTestCase(TestCase):
             await port.stopListening()
         if self.listener is None:
             return
+        if isinstance(self.pool, Pool):
+            self.pool.close()
         for peer in [*self._clients, *self.servers.all]:
             if not peer.isLost:
                 peer.transport.abortConnection()

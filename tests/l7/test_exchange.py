@@ -73,11 +73,12 @@ class Dialling:
     """A pool whose backends take their time."""
 
     backends = ()
+    keepsAlive = False
 
     def __init__(self) -> None:
         self.dials: list[Deferred[Any]] = []
 
-    def connect(self, inbound: Any, timeout: float) -> Deferred[Any]:
+    def connect(self, inbound: Any, timeout: float, first: Any) -> Deferred[Any]:
         """A dial that has not come to anything yet."""
         self.timeout = timeout
         self.dials.append(Deferred())

@@ -3,7 +3,8 @@
 A named group of backends, dialled until one accepts.
 
 Nothing has been sent to a backend while it is dialled, so one that refuses or does not
-answer is skipped and the next tried, and no byte is lost.
+answer is skipped and the next tried, and no byte is lost. A connection that has answered a
+request can wait here for the next one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attrs import define
+from attrs import define, frozen
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
@@ -24,13 +25,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay.backends.backend import Backend
+from wsrelay.backends.idle import Idle, Waiting
 from wsrelay.errors import BackendFault, BackendTimeout, NoBackend
 from wsrelay.interfaces import IBalancer
 from wsrelay.model import Inbound
 from wsrelay.plane.legs import Leg
 from wsrelay.tls.backends import UntrustedPeer
 
-__all__ = ["Dialled", "Pool"]
+__all__ = ["Dialled", "KeepAlive", "Pool"]
 
 _log = Logger()
 
@@ -43,28 +45,101 @@ class Dialled:
     leg: Leg
 
 
+@frozen
+class KeepAlive:
+    """
+    How connections wait for their next request.
+
+    @ivar most: how many for each backend; 0 closes each after its first.
+    @ivar timeout: seconds for which one waits.
+    """
+
+    most: int = 0
+    timeout: float = 60.0
+
+
 class Pool:
     """
     Backends and a way to pick.
 
     @ivar name: as in the configuration.
+    @ivar keepsAlive: whether a connection may be used for more than one request.
     """
 
-    def __init__(self, name: str, backends: Sequence[Backend], balancer: IBalancer) -> None:
+    def __init__(
+        self,
+        name: str,
+        backends: Sequence[Backend],
+        balancer: IBalancer,
+        keepAlive: KeepAlive = KeepAlive(),
+        clock: Any = None,
+    ) -> None:
+        """@param clock: times what waits; needed only where something may."""
         self.name = name
         self.backends = tuple(backends)
+        self.keepsAlive = keepAlive.most > 0
         self._balancer = balancer
+        self._idle = (
+            {each: Idle(clock, keepAlive.most, keepAlive.timeout) for each in backends}
+            if self.keepsAlive
+            else {}
+        )
 
-    def connect(self, inbound: Inbound, timeout: float) -> Deferred[Dialled]:
+    def connect(
+        self, inbound: Inbound, timeout: float, first: Backend | None = None
+    ) -> Deferred[Dialled]:
         """
         Dial one backend after the other, each at most once, until one accepts.
 
         @param timeout: seconds for each of them, the TLS handshake included.
+        @param first: begin with this one, which was chosen already.
         @return: fires with a L{Dialled}. Fails with L{NoBackend} if there is none to ask,
             L{BackendTimeout} or L{BackendFault} as the last one that was asked did.
             Cancelling it stops the dial.
         """
-        return _Dial(self, inbound, timeout).done
+        return _Dial(self, inbound, timeout, first).done
+
+    # -- connections that wait
+
+    def take(self, backend: Backend, youngerThan: float | None = None) -> Any:
+        """
+        What was kept for C{backend} last, or C{None}.
+
+        @param youngerThan: it must have waited for less than so many seconds.
+        """
+        idle = self._idle.get(backend)
+        connection = None if idle is None else idle.take(youngerThan)
+        if connection is not None:
+            backend.active += 1
+        return connection
+
+    def keep(self, backend: Backend, connection: Waiting) -> bool:
+        """Let a connection wait; false when it must be closed instead."""
+        idle = self._idle.get(backend)
+        if idle is None or not idle.keep(connection):
+            return False
+        # It is open, but no work for the backend: balancers need not know.
+        backend.active -= 1
+        return True
+
+    def forget(self, backend: Backend, connection: Waiting) -> None:
+        """One that may be waiting is lost."""
+        idle = self._idle.get(backend)
+        if idle is not None and idle.forget(connection):
+            backend.active += 1
+
+    def refused(self, backend: Backend) -> None:
+        """It does not accept any more: what waits for it is of no use."""
+        idle = self._idle.get(backend)
+        if idle is not None:
+            idle.drop()
+
+    def close(self) -> None:
+        """Nothing waits any more."""
+        for idle in self._idle.values():
+            idle.close()
+
+    # -- picking
 
     def choose(self, ready: Sequence[Backend], inbound: Inbound) -> Backend:
         """The balancer's choice, or the first if it has none to offer."""
@@ -85,11 +160,14 @@ class _Dial:
     @ivar done: what it will come to.
     """
 
-    def __init__(self, pool: Pool, inbound: Inbound, timeout: float) -> None:
+    def __init__(
+        self, pool: Pool, inbound: Inbound, timeout: float, first: Backend | None
+    ) -> None:
         self._pool = pool
         self._inbound = inbound
         self._timeout = timeout
         self._ready = list(pool.backends)
+        self._first = first
         self._attempt: Deferred[Any] | None = None
         self.done: Deferred[Dialled] = Deferred(self._cancel)
         self._next(NoBackend(f"pool {pool.name} has no backend"))
@@ -102,7 +180,8 @@ class _Dial:
         if not self._ready:
             self.done.errback(fault)
             return
-        backend = self._pool.choose(self._ready, self._inbound)
+        backend = self._first or self._pool.choose(self._ready, self._inbound)
+        self._first = None
         self._ready.remove(backend)
         self._attempt = backend.connect(self._timeout)
         self._attempt.addCallbacks(
@@ -119,6 +198,7 @@ class _Dial:
         if isinstance(error, CancelledError):
             self.done.errback(failure)
             return
+        self._pool.refused(backend)
         fault = _faultOf(backend, error)
         _log.warn(
             "{id}: {fault}, {left} left to try",

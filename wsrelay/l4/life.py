@@ -31,8 +31,8 @@ from wsrelay.model import (
 )
 
 if TYPE_CHECKING:
-    from wsrelay.backends.pool import Dialled
     from wsrelay.l4.listener import Listener
+    from wsrelay.plane.legs import Leg
 
 __all__ = ["Life"]
 
@@ -90,15 +90,14 @@ class Life:
         if self._relay.hearers(Decided):
             self._relay.observe(Decided(self.inbound.id, self._seconds(), decision))
 
-    def connected(self, dialled: Dialled) -> None:
-        """A backend accepted."""
+    def connected(self, backend: str, leg: Leg) -> None:
+        """A backend accepted, or one that had is used once more."""
         self.phase = Phase.ANSWER
-        self.backend = dialled.backend.name
+        self.backend = backend
         if self._relay.hearers(Connected):
             pool = self.route.pool if self.route else ""
-            peer = dialled.leg.peer
             self._relay.observe(
-                Connected(self.inbound.id, self._seconds(), pool, self.backend, peer)
+                Connected(self.inbound.id, self._seconds(), pool, backend, leg.peer)
             )
 
     def established(

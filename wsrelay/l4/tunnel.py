@@ -166,7 +166,7 @@ class Tunnel:
 
     def _join(self, plan: Plan, dialled: Dialled) -> None:
         self._dialling = None
-        self._life.connected(dialled)
+        self._life.connected(dialled.backend.name, dialled.leg)
         self.backend = dialled.backend.name
         if self._client.isLost:
             self._life.end(Party.CLIENT, "left before a backend had accepted")

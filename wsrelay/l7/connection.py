@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.python.failure import Failure
 
 from wsrelay.errors import ClientFault, RequestTimeout
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
+from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.fields import framed, mayHaveBody, saysClose
 from wsrelay.l7.linger import Linger
 from wsrelay.l7.pages import page, phrase, withoutBody
-from wsrelay.model import Headers, Kind, Party, Phase, Request, Respond
+from wsrelay.model import Headers, Inbound, Kind, Party, Phase, Request, Respond
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.bodies import LAST_CHUNK, BodyKind, BodyReader, Framing, bodyReader, chunk
 from wsrelay.wire.heads import HeadReader, parseRequest, writeResponse
@@ -50,15 +52,19 @@ class Connection:
         self._exchange: Exchange | None = None
         self._request: Request | None = None
         self._body: BodyReader | None = None
-        self._isRead = True
+        self.isRead = True
+        """Whether nothing of the request is left to be read."""
         self._out = BodyKind.NONE
         self._isLast = False
-        self._timer: Any = None
+        self._begun = b""
+        self.deadline = MovingDeadline(self._clock)
+        self._head = HeadReader(self._settings.maxHead, self._settings.maxHeaders)
+        self._facts: Inbound | None = None
         self._served = 0
-        # The client has as long to take the last answer as it has between two requests.
-        self._linger = Linger(self._clock, leg, self._settings.keepAliveTimeout)
+        self._linger: Linger | None = None
         self._ahead = b""
         self._isTurning = False
+        self._mayBePaused = True
         self._listen(self._settings.headTimeout)
         leg.hand(self)
 
@@ -74,13 +80,14 @@ class Connection:
         if self._exchange is None:
             if self._state == self._readHead:
                 self._close()
-        elif not self._isRead:
+        elif not self.isRead:
             self._exchange.clientLeft("closed its connection in the middle of its request")
 
     def lost(self, reason: Failure) -> None:
         """The client is gone."""
-        self._stopTimer()
-        self._linger.lost()
+        self.deadline.stop()
+        if self._linger is not None:
+            self._linger.lost()
         if self._exchange is not None:
             self._exchange.clientLeft("closed its connection")
 
@@ -92,7 +99,9 @@ class Connection:
         answered on the spot, the stack stays as it is.
         """
         self._state = state
-        self._leg.resumeProducing()
+        if self._mayBePaused:
+            self._mayBePaused = False
+            self._leg.resumeProducing()
         if self._isTurning:
             return
         self._isTurning = True
@@ -101,13 +110,16 @@ class Connection:
             self._state(ahead)
         self._isTurning = False
         if self._ahead:
-            self._leg.pauseProducing()
+            self._pause()
+
+    def _pause(self) -> None:
+        self._mayBePaused = True
+        self._leg.pauseProducing()
 
     # -- reading a head
 
     def _listen(self, timeout: float) -> None:
-        self._head = HeadReader(self._settings.maxHead, self._settings.maxHeaders)
-        self._timer = self._clock.callLater(timeout, self._late)
+        self.deadline.set(timeout, self._late)
         self._turn(self._readHead)
 
     def _readHead(self, data: bytes) -> None:
@@ -116,9 +128,8 @@ class Connection:
             head, self._ahead = self._head.feed(data)
             if head is None:
                 if wasEmpty and self._served and not self._head.empty:
-                    self._timer.reset(self._settings.headTimeout)
+                    self.deadline.set(self._settings.headTimeout, self._late)
                 return
-            self._stopTimer()
             self._begin(parseRequest(head, self._settings.maxHeaders), len(head))
         except ClientFault as error:
             self._reject(error)
@@ -126,16 +137,25 @@ class Connection:
     def _begin(self, request: Request, size: int) -> None:
         self._served += 1
         self._request = request
-        self._isRead = not mayHaveBody(request)
+        self.isRead = not mayHaveBody(request)
         self._isLast = request.version < (1, 1) or saysClose(request)
-        self._exchange = Exchange(
-            self._listener, self, self._listener.inbound(self._leg, request), size
-        )
-        self._exchange.begin()
+        self.deadline.clear()
+        self._state = self._readAhead
+        exchange = Exchange(self._listener, self, self._inbound(request), size)
+        self._exchange = exchange
+        exchange.begin()
+
+    def _inbound(self, request: Request) -> Inbound:
+        """The facts about the client, which are the same for each of its requests."""
+        facts = self._facts
+        if facts is None:
+            facts = self._facts = self._listener.inbound(self._leg, request)
+            return facts
+        return evolve(facts, id=self._listener.relay.newId(), request=request)
 
     def _reject(self, error: ClientFault) -> None:
         """There is no request to make an exchange of: answer, and close."""
-        self._stopTimer()
+        self.deadline.clear()
         life = Life(self._listener, Kind.EXCHANGE, self._listener.inbound(self._leg))
         life.phase = Phase.ACCEPT
         life.status = error.status
@@ -146,23 +166,17 @@ class Connection:
         self.answer(page(error))
 
     def _late(self) -> None:
-        self._timer = None
         if self._head.empty:
             self._close()
         else:
             self._reject(RequestTimeout("the request head did not arrive in time"))
-
-    def _stopTimer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
 
     # -- reading a body
 
     def _readAhead(self, data: bytes) -> None:
         """The client sends before it was answered: not now."""
         self._ahead += data
-        self._leg.pauseProducing()
+        self._pause()
 
     def _readBody(self, data: bytes) -> None:
         exchange = self._exchange
@@ -174,7 +188,7 @@ class Connection:
             exchange.clientFailed(error)
             return
         if rest is not None:
-            self._isRead = True
+            self.isRead = True
             self._ahead = rest
             self._state = self._readAhead
         if content:
@@ -185,9 +199,12 @@ class Connection:
 
     def _uploadEnded(self, exchange: Exchange) -> None:
         self._body = None
-        self._isRead = True
+        self.isRead = True
         exchange.uploadEnded()
-        self.watch()
+        if self._exchange is not None:
+            # A backend that was slow to take it may have paused the leg.
+            self._mayBePaused = True
+            self._turn(self._readAhead)
 
     # -- the door of the exchange
 
@@ -203,6 +220,7 @@ class Connection:
     def give(self) -> Leg:
         """The leg, holding still; this connection has nothing more to do with it."""
         self._exchange = None
+        self.deadline.stop()
         # Nobody holds on to it by its own method: it is over now, whatever becomes of the leg.
         self._state = _nothing
         ahead, self._ahead = self._ahead, b""
@@ -212,16 +230,12 @@ class Connection:
     def upload(self, framing: Framing) -> None:
         """The exchange takes the request's body now."""
         assert self._exchange is not None
+        self._mayBePaused = True
         self._body = bodyReader(framing)
         if self._body.complete:
             self._uploadEnded(self._exchange)
         else:
             self._turn(self._readBody)
-
-    def watch(self) -> None:
-        """Nothing is to be read, but the client may leave."""
-        if self._exchange is not None:
-            self._turn(self._readAhead)
 
     def interim(self, status: int, reason: str, headers: Headers) -> None:
         """A 1xx, for clients that know them."""
@@ -233,7 +247,7 @@ class Connection:
         if framing.kind in (BodyKind.CHUNKED, BodyKind.CLOSE):
             isOld = self._request is None or self._request.version < (1, 1)
             framing = Framing(BodyKind.CLOSE if isOld else BodyKind.CHUNKED)
-        isLast = self._isLast or framing.kind is BodyKind.CLOSE or not self._isRead
+        isLast = self._isLast or framing.kind is BodyKind.CLOSE or not self.isRead
         options = [b"close"] if isLast else []
         extra = []
         if status == 426:
@@ -242,18 +256,27 @@ class Connection:
             options.append(b"Upgrade")
         if options:
             extra.append((b"Connection", b", ".join(options)))
-        self._leg.write(writeResponse(status, reason, framed(headers, framing, extra)))
+        # With what follows at once it is one segment, and one call of the system.
+        self._begun = writeResponse(status, reason, framed(headers, framing, extra))
         self._out = framing.kind
         self._isLast = isLast
 
     def content(self, data: bytes) -> None:
         """Some of the response's body."""
-        self._leg.write(chunk(data) if self._out is BodyKind.CHUNKED else data)
+        begun, self._begun = self._begun, b""
+        self._leg.write(begun + (chunk(data) if self._out is BodyKind.CHUNKED else data))
+
+    def flush(self) -> None:
+        """Send what has begun."""
+        begun, self._begun = self._begun, b""
+        if begun:
+            self._leg.write(begun)
 
     def end(self) -> None:
         """The response is complete: the next request, or the end."""
         if self._out is BodyKind.CHUNKED:
-            self._leg.write(LAST_CHUNK)
+            self._begun += LAST_CHUNK
+        self.flush()
         self._exchange = None
         self._body = None
         self._leg.starve()
@@ -289,11 +312,16 @@ class Connection:
     def _leave(self) -> None:
         """The last answer was written: let it arrive."""
         self._ahead = b""
-        self._state = self._linger.received
-        self._linger.wait()
+        self._seeOff().wait()
 
     def _close(self) -> None:
         """There is nothing to answer."""
-        self._stopTimer()
-        self._state = self._linger.received
-        self._linger.close()
+        self._seeOff().close()
+
+    def _seeOff(self) -> Linger:
+        self.deadline.stop()
+        # The client has as long to take the last answer as it has between two requests.
+        linger = Linger(self._clock, self._leg, self._settings.keepAliveTimeout)
+        self._linger = linger
+        self._state = linger.received
+        return linger

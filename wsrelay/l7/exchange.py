@@ -15,13 +15,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol as TypingProtocol
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.answers import whenAnswered
-from wsrelay.backends.pool import Dialled
+from wsrelay.backends.backend import Backend
 from wsrelay.errors import (
     BackendFault,
     BackendTimeout,
@@ -37,11 +36,11 @@ from wsrelay.interfaces import IExchange
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plan
-from wsrelay.l4.timers import IdleTimer
+from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l4.tunnel import partyOf
-from wsrelay.l7.fetch import Fetch
+from wsrelay.l7.errand import Errand, Outgoing
 from wsrelay.l7.fields import framed, outboundRequest, outboundResponse
-from wsrelay.l7.linger import Linger
+from wsrelay.l7.filtering import runFilters
 from wsrelay.l7.pages import page, withoutBody
 from wsrelay.l7.serve import Served
 from wsrelay.l7.upgrade import Upgrade
@@ -64,6 +63,7 @@ from wsrelay.model import (
     Serve,
 )
 from wsrelay.plane.legs import Leg
+from wsrelay.plane.verdicts import isLater
 from wsrelay.wire.bodies import LAST_CHUNK, BodyKind, Framing, chunk, requestFraming
 from wsrelay.wire.handshake import wantsUpgrade
 from wsrelay.wire.heads import writeRequest
@@ -71,11 +71,18 @@ from wsrelay.wire.heads import writeRequest
 __all__ = ["Door", "Exchange"]
 
 _log = Logger()
+_NO_BODY = Framing(BodyKind.NONE)
 _CLOSE = ((b"Connection", b"close"),)
 
 
 class Door(TypingProtocol):
     """The client's side of an exchange."""
+
+    isRead: bool
+    """Whether nothing of the request is left to be read."""
+
+    deadline: MovingDeadline
+    """For the exchange to use."""
 
     @property
     def source(self) -> Any:
@@ -90,14 +97,14 @@ class Door(TypingProtocol):
     def upload(self, framing: Framing) -> None:
         """Deliver the request's body to L{Exchange.uploaded} and L{Exchange.uploadEnded}."""
 
-    def watch(self) -> None:
-        """Nothing is to be read, but say when the client leaves."""
-
     def interim(self, status: int, reason: str, headers: Headers) -> None:
         """Send a 1xx."""
 
     def head(self, status: int, reason: str, headers: Headers, framing: Framing) -> None:
-        """Begin the response."""
+        """Begin the response; it may wait for L{flush}, or some of its body, to be sent."""
+
+    def flush(self) -> None:
+        """Send what has begun."""
 
     def content(self, data: bytes) -> None:
         """Send some of its body."""
@@ -134,31 +141,26 @@ class Exchange:
         self.door = door
         self.life = Life(listener, Kind.EXCHANGE, inbound)
         self._request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
-        self._counts = {
-            Direction.TO_BACKEND: Counts(bytes=size),
-            Direction.TO_CLIENT: Counts(),
-        }
-        self._plan: Plan | None = None
-        self._dial: Deferred[None] | None = None
-        self._fetch: Fetch | None = None
+        self._toBackend = size
+        self._toClient = 0
+        self._plan: Any = None
+        self._errand: Any = None
         self._upgrade: Upgrade | None = None
         self._uploaded = 0
         self._isUploading = False
         self._isAnswered = False
         self._isOver = False
-        self._framing = Framing(BodyKind.NONE)
+        self._framing = _NO_BODY
         self._head = b""
         self._clock = listener.relay.clock
-        self._idle = IdleTimer(self._clock)
         self._moved = 0.0
+        self._limit = 0.0
+        self._late: Callable[[float], None] = self._silent
 
     # -- decide
 
     def begin(self) -> None:
         """Check the request and ask the policies."""
-        self.door.watch()
-        if self._isOver:
-            return
         try:
             if wantsUpgrade(self._request):
                 self.isUpgrade = True
@@ -166,12 +168,18 @@ class Exchange:
             else:
                 self._framing = requestFraming(self._request)
             decision: Any = self.listener.decide(self.inbound)
+            if not isLater(decision):
+                self._decided(decision)
+                return
         except RelayError as error:
             self.fail(error)
             return
-        whenAnswered(decision, self._guarded(self._decided), self._failed)
+        except Exception:
+            self._failed(Failure())
+            return
+        whenAnswered(decision, self.guarded(self._decided), self._failed)
 
-    def _guarded(self, step: Callable[..., None]) -> Callable[..., None]:
+    def guarded(self, step: Callable[..., None]) -> Callable[..., None]:
         """A step that does nothing once all is over, and whose errors are answered."""
 
         def guarded(*args: Any) -> None:
@@ -199,7 +207,7 @@ class Exchange:
             self._isOver = True
             Served(self, decision, self._framing).begin()
         else:
-            self._respond(Party.RELAY, decision)
+            self._finish(Party.RELAY, f"answered {decision.status}", decision)
 
     # -- request filters, dial
 
@@ -211,88 +219,79 @@ class Exchange:
         self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority)
         if self._upgrade is not None:
             self._upgrade.plan(plan)
-        self._filter(list(plan.requestFilters), "requestReceived", self._connect)
-
-    def _filter(self, left: list[tuple[str, Any]], method: str, then: Callable[[], None]) -> None:
-        """Run the filters that are left, then go on; the first that answers itself ends it."""
-        while left:
-            name, each = left.pop(0)
-            try:
-                answer = getattr(each, method)(self)
-            except Exception as error:
-                raise PluginFault(name, f"{method}: {type(error).__name__}: {error}") from error
-            if answer is None:
-                continue
-            go = self._guarded(partial(self._filtered, left, name, method, then))
-            whenAnswered(answer, go, self._guarded(partial(self._filterFailed, name, method)))
-            return
-        then()
-
-    def _filtered(
-        self, left: list[Any], name: str, method: str, then: Callable[[], None], answer: Any
-    ) -> None:
-        if answer is None:
-            self._filter(left, method, then)
-        elif isinstance(answer, Respond):
-            self._respond(Party.PLUGIN, answer, name)
+        if plan.requestFilters:
+            runFilters(self, plan.requestFilters, "requestReceived", self._connect)
         else:
-            raise PluginFault(name, f"{method} returned {answer!r:.100}, not None or Respond")
-
-    def _filterFailed(self, name: str, method: str, failure: Failure) -> None:
-        error = failure.value
-        raise PluginFault(name, f"{method}: {type(error).__name__}: {error}") from error
+            self._connect()
 
     def _connect(self) -> None:
         """The filters have had their say: write the head, so that a bad one is never dialled
         for, and dial."""
-        assert self._plan is not None
         outbound = self.outbound
         if (outbound.method == "HEAD") is not (self._request.method == "HEAD"):
             raise PluginFault("filter", f"made {outbound.method} of {self._request.method}")
         if self._upgrade is not None:
             fields = self._upgrade.fields(outbound.headers)
         else:
-            fields = framed(outbound.headers, self._framing, _CLOSE)
+            extra = () if self._plan.pool.keepsAlive else _CLOSE
+            fields = framed(outbound.headers, self._framing, extra)
         try:
             isChecked = not self._plan.requestFilters
             self._head = writeRequest(outbound.method, outbound.target, fields, isChecked)
         except ValueError as error:
             raise PluginFault("filter", f"edited the request: {error}") from error
-        dial = self._plan.pool.connect(self.inbound, self.route.settings.connectTimeout)
-        self._dial = dial.addCallbacks(self._connected, self._failed)
-        dial.addErrback(self._failed)
+        outgoing = Outgoing(
+            outbound.method,
+            self._head,
+            self._upgrade is not None,
+            self._framing.kind is not BodyKind.NONE,
+        )
+        self._errand = Errand(
+            self._plan.pool, self.inbound, self.route.settings, outgoing, self, self._clock
+        )
+        self._errand.begin()
 
-    def _connected(self, dialled: Dialled) -> None:
-        self._dial = None
-        if self._isOver:
-            dialled.leg.abort()
+    def dialled(self, backend: Backend, leg: Leg) -> None:
+        """A backend has accepted, or one that had is used once more."""
+        self.life.connected(backend.name, leg)
+        self._watch(self.route.settings.responseTimeout, self._silent)
+
+    def sent(self) -> None:
+        """The head was sent: the body follows."""
+        if self._isOver or self._upgrade is not None:
             return
-        self.life.connected(dialled)
-        settings = self.route.settings
-        linger = Linger(self._clock, dialled.leg, settings.closeTimeout)
-        fetch = Fetch(dialled.leg, self._request.method, self.isUpgrade, self, linger)
-        self._fetch = fetch
-        self._watch(settings.responseTimeout, self._silent)
-        fetch.begin(self._head)
-        if not self._isOver and self._upgrade is None:
+        if self._framing.kind is not BodyKind.NONE or not self.door.isRead:
             self._isUploading = True
-            fetch.feed(self.door.source)
+            self._errand.feed(self.door.source)
             self.door.upload(self._framing)
+
+    def unreachable(self, failure: Failure) -> None:
+        """No backend has accepted."""
+        self._failed(failure)
 
     # -- time
 
-    def _watch(self, limit: float | None, call: Callable[[float], None]) -> None:
-        """From now on, call C{call} when nothing has moved for C{limit} seconds."""
-        self._idle.cancel()
+    def _watch(self, limit: float | None, late: Callable[[float], None]) -> None:
+        """From now on, call C{late} when nothing has moved for C{limit} seconds."""
+        if limit is None:
+            self.door.deadline.clear()
+            return
         self._moved = self._clock.seconds()
-        if limit is not None:
-            self._idle.watch(lambda: self._clock.seconds() - self._moved, limit, call)
+        self._limit = limit
+        self._late = late
+        self.door.deadline.set(limit, self._look)
+
+    def _look(self) -> None:
+        left = self._moved + self._limit - self._clock.seconds()
+        if left > 0.001:
+            self.door.deadline.set(left, self._look)
+        else:
+            self._late(self._limit)
 
     def _silent(self, seconds: float) -> None:
         """There is no response: is it the client who has not yet said what it wants?"""
-        assert self._fetch is not None
         isExpectant = not self._uploaded and "expect" in self._request.headers
-        if self._isUploading and not self._fetch.isFull and not isExpectant:
+        if self._isUploading and not self._errand.isFull and not isExpectant:
             self.fail(RequestTimeout(f"nothing of the request's body came for {seconds:.0f} s"))
         else:
             self.failed(BackendTimeout("did not answer in time"))
@@ -311,25 +310,25 @@ class Exchange:
     def uploaded(self, data: bytes) -> None:
         """Some of the request's body came."""
         self._moved = self._clock.seconds()
-        self._counts[Direction.TO_BACKEND].bytes += len(data)
+        self._toBackend += len(data)
         self._uploaded += len(data)
         try:
             self._checkSize(self._uploaded)
         except ContentTooLarge as error:
             self.fail(error)
             return
-        if self._fetch is not None:
+        if self._errand is not None:
             isChunked = self._framing.kind is BodyKind.CHUNKED
-            self._fetch.leg.write(chunk(data) if isChunked else data)
+            self._errand.send(chunk(data) if isChunked else data)
 
     def uploadEnded(self) -> None:
         """The whole request's body came."""
         self._isUploading = False
-        if self._fetch is not None:
+        if self._errand is not None:
             self._moved = self._clock.seconds()
             if self._framing.kind is BodyKind.CHUNKED:
-                self._fetch.leg.write(LAST_CHUNK)
-            self._fetch.fed()
+                self._errand.send(LAST_CHUNK)
+            self._errand.fed()
 
     # -- the response: hears of the fetch
 
@@ -341,19 +340,23 @@ class Exchange:
 
     def responded(self, response: Response, framing: Framing) -> None:
         """The response's head from the backend; filters see it first."""
-        self._idle.cancel()
+        self.door.deadline.clear()
         step: Callable[..., None] = self._relayHead
         try:
             if response.status == 101 and self._upgrade is not None:
                 self._upgrade.check(response)
                 step = self._switch
             self.response = outboundResponse(response, response.status == 101)
-            assert self._plan is not None
-            go = self._guarded(partial(self._edited, response, step, framing))
-            filters = list(reversed(self._plan.requestFilters))
-            self._filter(filters, "responseReceived", go)
+            filters = self._plan.requestFilters
+            if filters:
+                go = self.guarded(partial(self._edited, response, step, framing))
+                runFilters(self, reversed(filters), "responseReceived", go)
+            else:
+                step(response, framing)
         except RelayError as error:
             self.fail(error)
+        except Exception:
+            self._failed(Failure())
 
     def _edited(self, response: Response, step: Callable[..., None], framing: Framing) -> None:
         """The filters have had their say; what they made of the status must fit the body."""
@@ -369,7 +372,6 @@ class Exchange:
 
     def _relayHead(self, response: Response, framing: Framing) -> None:
         assert self.response is not None
-        assert self._fetch is not None
         if self._request.method == "HEAD" or response.status == 304:
             # There is a length but no body (RFC 9110 section 8.6).
             for length in response.headers.rawAll(b"content-length"):
@@ -379,22 +381,24 @@ class Exchange:
         self._isAnswered = True
         self.life.phase = Phase.RELAY
         self.life.status = status
-        self._watch(self.route.settings.idleTimeout, self._stalled)
-        self.door.feed(self._fetch.leg)
-        self._fetch.readBody()
+        self._errand.readBody()
+        if not self._isOver:
+            self.door.flush()
+            self._watch(self.route.settings.idleTimeout, self._stalled)
+            self.door.feed(self._errand.producer)
 
     def content(self, data: bytes) -> None:
         """Some of the response's body."""
         self._moved = self._clock.seconds()
-        self._counts[Direction.TO_CLIENT].bytes += len(data)
+        self._toClient += len(data)
         self.door.content(data)
 
     def completed(self) -> None:
         """The whole response was relayed."""
         self.life.end(Party.BACKEND, f"answered {self.life.status}")
-        self._fetch = None
+        self._errand = None
         self._over()
-        self.life.close(self._counts)
+        self._close()
         self.door.end()
 
     def failed(self, error: BackendFault) -> None:
@@ -404,11 +408,10 @@ class Exchange:
     def _switch(self, response: Response, framing: Framing) -> None:
         """The 101 is true: from here on it is a session."""
         assert self._upgrade is not None
-        assert self._fetch is not None
-        session = self._upgrade.session(self._fetch.leg)
+        session = self._upgrade.session(self._errand)
         self._isOver = True
         # Whoever knows this exchange lets go of it, so that it need not wait for the collector.
-        self._upgrade = self._fetch = None
+        self._upgrade = self._errand = None
         session.begin()
 
     # -- ends
@@ -424,12 +427,12 @@ class Exchange:
         self.life.end(Party.CLIENT, detail)
         self.life.status = self.life.status or 499
         self._over()
-        self.life.close(self._counts)
+        self._close()
         self.door.cut()
 
-    def _respond(self, party: Party, respond: Respond, name: str = "") -> None:
-        detail = f"{name}: answered {respond.status}" if name else f"answered {respond.status}"
-        self._finish(party, detail, respond)
+    def answeredBy(self, name: str, respond: Respond) -> None:
+        """A filter has answered the client."""
+        self._finish(Party.PLUGIN, f"{name}: answered {respond.status}", respond)
 
     def _failed(self, failure: Failure) -> None:
         if self._isOver:
@@ -453,23 +456,25 @@ class Exchange:
         self.life.end(party, detail)
         self._over()
         if self._isAnswered:
-            self.life.close(self._counts)
+            self._close()
             self.door.cut()
             return
         self._isAnswered = True
         self.life.status = respond.status
         isHead = self._request.method == "HEAD"
         if not isHead and not withoutBody(respond.status):
-            self._counts[Direction.TO_CLIENT].bytes += len(respond.body)
-        self.life.close(self._counts)
+            self._toClient += len(respond.body)
+        self._close()
         self.door.answer(respond, isHead)
+
+    def _close(self) -> None:
+        up, down = Counts(bytes=self._toBackend), Counts(bytes=self._toClient)
+        self.life.close({Direction.TO_BACKEND: up, Direction.TO_CLIENT: down})
 
     def _over(self) -> None:
         """Let go of the backend."""
         self._isOver = True
-        self._idle.cancel()
-        if self._dial is not None:
-            self._dial.cancel()
-        if self._fetch is not None:
-            self._fetch.cancel()
-            self._fetch = None
+        self.door.deadline.clear()
+        if self._errand is not None:
+            self._errand.cancel()
+            self._errand = None

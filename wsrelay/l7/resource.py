@@ -27,6 +27,7 @@ from wsrelay.interfaces import IForwarder
 from wsrelay.l4.hub import Hub
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plans
+from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.pages import page, phrase
 from wsrelay.model import Forward, Headers, Inbound, Request, Respond, RouteSettings
@@ -102,7 +103,7 @@ class RelayResource:
             request.isSecure(),
             request=read,
         )
-        door = _ResourceDoor(request)
+        door = _ResourceDoor(request, self._listener.relay.clock)
         door.exchange = Exchange(self._listener, door, inbound, size)
         door.exchange.begin()
         return NOT_DONE_YET
@@ -153,16 +154,22 @@ class _ResourceDoor:
     """The C{twisted.web} request as the door of an exchange."""
 
     exchange: Exchange
+    isRead = True
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, clock: Any) -> None:
         self._request = request
         self._isOver = False
+        self.deadline = MovingDeadline(clock)
         request.notifyFinish().addErrback(self._left)
 
     def _left(self, failure: Any) -> None:
         if not self._isOver:
-            self._isOver = True
+            self._over()
             self.exchange.clientLeft("closed its connection")
+
+    def _over(self) -> None:
+        self._isOver = True
+        self.deadline.stop()
 
     @property
     def source(self) -> Any:
@@ -175,15 +182,12 @@ class _ResourceDoor:
 
     def give(self) -> Leg:
         """Take the connection away from the site; the leg holds still."""
-        self._isOver = True
+        self._over()
         return _taken(self._request.channel)
 
     def upload(self, framing: Framing) -> None:
         """A handshake has no body."""
         self.exchange.uploadEnded()
-
-    def watch(self) -> None:
-        """The site does."""
 
     def interim(self, status: int, reason: str, headers: Headers) -> None:
         """C{twisted.web} cannot send one of its own choice."""
@@ -201,10 +205,13 @@ class _ResourceDoor:
         """Some of the response's body."""
         self._request.write(data)
 
+    def flush(self) -> None:
+        """The site sends the head with the first of the body."""
+
     def end(self) -> None:
         """The response is complete."""
         if not self._isOver:
-            self._isOver = True
+            self._over()
             if self._request.producer is not None:
                 self._request.unregisterProducer()
             self._request.finish()
@@ -212,7 +219,7 @@ class _ResourceDoor:
     def cut(self) -> None:
         """The response will never be complete."""
         if not self._isOver:
-            self._isOver = True
+            self._over()
             self._request.channel.forceAbortClient()
 
     def answer(self, respond: Respond, isHead: bool = False) -> None:

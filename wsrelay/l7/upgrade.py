@@ -21,12 +21,12 @@ from wsrelay.l7.pages import phrase
 from wsrelay.l7.session import Session
 from wsrelay.model import Direction, Headers, Interest, Request, Response
 from wsrelay.plane.engine import Lane
-from wsrelay.plane.legs import Leg
 from wsrelay.wire.deflate import Parameters, acceptOffer, offerToBackend, parseAnswer
 from wsrelay.wire.handshake import Accepted, acceptKey, checkAccepted, readHandshake
 from wsrelay.wire.heads import writeResponse
 
 if TYPE_CHECKING:
+    from wsrelay.l7.errand import Errand
     from wsrelay.l7.exchange import Exchange
 
 __all__ = ["Upgrade"]
@@ -99,11 +99,11 @@ class Upgrade:
     def _bothRead(self) -> bool:
         return all(level is Interest.MESSAGES for level in self._levels.values())
 
-    def session(self, backend: Leg) -> Session:
+    def session(self, errand: Errand) -> Session:
         """
         Accept the client, and join the two.
 
-        @param backend: the leg that the 101 came from, holding still.
+        @param errand: what the 101 has answered.
         @raise PluginFault: a filter could not be attached; the client was not accepted.
         """
         exchange = self._exchange
@@ -111,7 +111,7 @@ class Upgrade:
         lanes = {_UP: self._lane(session, _UP), _DOWN: self._lane(session, _DOWN)}
         client = exchange.door.accept(self._answer())
         exchange.life.status = 101
-        session.join(client, backend, lanes, self._extensions)
+        session.join(client, errand.give(), lanes, self._extensions)
         return session
 
     def _answer(self) -> bytes:

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.l7.test_fetch -*-
+# -*- test-case-name: tests.l7.test_origin -*-
 """
 What a backend may answer, and what it may not.
 """
