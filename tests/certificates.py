@@ -60,22 +60,23 @@ class Issued:
 class Authority:
     """Who issues certificates, and is trusted or not."""
 
-    def __init__(self, name: str = "test authority") -> None:
+    def __init__(self, name: str = "test authority", by: Authority | None = None) -> None:
+        """@param by: who has made it an authority; C{None} is itself."""
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self._name, self._key, (), True, _NOW + _DAY)
+        self._name = _named(name)
+        signer = by or self
+        self.certificate = signer._sign(self._name, self._key, (), True, _NOW + _DAY)
 
     def write(self, path: Path) -> Path:
         """Its certificate into a file, for those who trust it."""
         path.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         return path
 
-    def issue(self, *names: str, expired: bool = False) -> Issued:
-        """A certificate for host names and IP addresses."""
+    def issue(self, *names: str, expired: bool = False, subject: str = "test") -> Issued:
+        """A certificate for host names, IP addresses, mail addresses and URIs."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
         until = _NOW - _DAY if expired else _NOW + _DAY
-        return Issued(self._sign(subject, key, names, False, until), key)
+        return Issued(self._sign(_named(subject), key, names, False, until), key)
 
     def _sign(self, subject: Any, key: Any, names: Any, isAuthority: bool, until: Any) -> Any:
         builder = (
@@ -95,7 +96,15 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
 
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
 def _generalName(name: str) -> x509.GeneralName:
+    if "://" in name:
+        return x509.UniformResourceIdentifier(name)
+    if "@" in name:
+        return x509.RFC822Name(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.headers import Headers, MutableHeaders
+from wsrelay.headers import _LOWER, Headers, MutableHeaders
 
 bounded = settings(max_examples=100, deadline=None)
 
@@ -68,6 +68,15 @@ class HeadersTests(SynchronousTestCase):
         self.headers.rawAll(b"host").append(b"other")
         self.assertEqual(self.headers.getAll("host"), ["example.org"])
 
+    def test_manyNames(self) -> None:
+        """However many names peers make up, fields are found, and little is remembered."""
+        for number in range(5000):
+            name = b"X-%d" % number
+            self.assertEqual(Headers([(name, b"1"), (b"x" * 50 + name, b"2")]).rawAll(name), [])
+            self.assertEqual(Headers([(name, b"1")]).rawAll(name.lower()), [b"1"])
+        self.assertLessEqual(len(_LOWER), 1024)
+        self.assertLessEqual(max(map(len, _LOWER)), 40)
+
     def test_repr(self) -> None:
         """What is printed shows every field."""
         self.assertEqual(repr(Headers([(b"A", b"1")])), "Headers([(b'A', b'1')])")
@@ -109,6 +118,15 @@ class MutableHeadersTests(SynchronousTestCase):
         self.assertEqual(headers.getAll("a"), ["2", "3"])
         headers.remove("A")
         self.assertNotIn("a", headers)
+
+    def test_editWhileGoingThrough(self) -> None:
+        """Who goes through the fields sees those that were there when it began."""
+        headers = MutableHeaders([(b"A", b"1"), (b"B", b"2")])
+        for name, value in headers.raw:
+            headers.add(b"X-" + name, value)
+            headers.set(b"Y-" + name, value)
+            headers.remove(name)
+        self.assertEqual([name for name, _ in headers.raw], [b"X-A", b"Y-A", b"X-B", b"Y-B"])
 
     def test_originalIsUntouched(self) -> None:
         """Editing a copy leaves the client's headers as they were."""

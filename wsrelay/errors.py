@@ -228,7 +228,8 @@ class Violation(RelayError):
     """
     A peer broke RFC 6455 on a live session.
 
-    @ivar code: 1002 protocol error, 1007 not UTF-8 or not inflatable, 1009 too big.
+    @ivar code: 1002 protocol error, 1007 not UTF-8 or not inflatable, 1008 too many pings,
+        1009 too big.
     """
 
     def __init__(self, code: int, detail: str) -> None:

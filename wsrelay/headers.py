@@ -7,7 +7,7 @@ Nothing here knows which fields mean what, and nothing here reads or writes a he
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 __all__ = ["Headers", "MutableHeaders", "checkedField"]
@@ -74,23 +74,22 @@ class Headers:
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self._raw: tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]] = tuple(raw)
-        self._index: dict[bytes, list[bytes]] | None = None
+        self._index: dict[bytes, bytes] | None = None
 
     @property
     def raw(self) -> Iterable[tuple[bytes, bytes]]:
         """The fields as pairs of bytes, in order, names as they were written."""
         return self._raw
 
-    def _lookup(self) -> dict[bytes, list[bytes]]:
+    def _lookup(self) -> dict[bytes, bytes]:
+        """
+        One value for each name in lower case. It has as many as there are fields, unless a
+        name stands there twice: then L{rawAll} looks through the fields.
+        """
         index = self._index
         if index is None:
             lower = _LOWER
-            index = {lower[name]: [value] for name, value in self._raw}
-            if len(index) != len(self._raw):
-                index = {}
-                for name, value in self._raw:
-                    index.setdefault(lower[name], []).append(value)
-            self._index = index
+            index = self._index = {lower[name]: value for name, value in self._raw}
         return index
 
     def forget(self) -> None:
@@ -99,30 +98,24 @@ class Headers:
 
     def get(self, name: str, default: str | None = None) -> str | None:
         """The first value of C{name}, or C{default}."""
-        values = self._lookup().get(_name(name))
+        values = self.rawAll(_name(name))
         return values[0].decode("latin-1") if values else default
 
     def getAll(self, name: str) -> list[str]:
         """Every value of C{name}, in order; empty when there is none."""
-        values = self._lookup().get(_name(name))
-        return [value.decode("latin-1") for value in values] if values else []
+        return [value.decode("latin-1") for value in self.rawAll(_name(name))]
 
     def rawAll(self, name: bytes) -> list[bytes]:
         """Every value of the lower-case C{name} as bytes."""
-        values = self._lookup().get(name)
-        return values[:] if values else []
-
-    @property
-    def names(self) -> Collection[bytes]:
-        """The names there are, in lower case, each of them once."""
-        return self._lookup().keys()
-
-    def without(self, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-        """The fields in order, but those with one of these lower-case names."""
-        if names.isdisjoint(self._lookup()):
-            return [*self._raw]
-        lower = _LOWER
-        return [pair for pair in self._raw if lower[pair[0]] not in names]
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        value = index.get(name)
+        if value is None:
+            return []
+        if len(index) == len(self._raw):
+            return [value]
+        return [value for each, value in self._raw if _LOWER[each] == name]
 
     def tokens(self, name: str) -> list[str]:
         """The elements of a comma-separated list field, over all its lines, trimmed."""
@@ -185,11 +178,12 @@ class MutableHeaders(Headers):
         """Remove every field line of that name, if there is any."""
         lower = _name(name)
         if self._lookup().pop(lower, None) is not None:
-            self._raw[:] = [pair for pair in self._raw if _LOWER[pair[0]] != lower]
+            self._raw = [pair for pair in self._raw if _LOWER[pair[0]] != lower]
 
     def _append(self, field: tuple[bytes, bytes]) -> None:
-        self._raw.append(field)
+        # A new list each time: somebody may be going through the one there was.
+        self._raw = [*self._raw, field]
         if self._index is not None:
-            self._index.setdefault(_LOWER[field[0]], []).append(field[1])
+            self._index[_LOWER[field[0]]] = field[1]
 
     __hash__ = None  # type: ignore[assignment]  # it can change

@@ -161,7 +161,7 @@ class IBalancer(Interface):
     """
     Picks one backend among those that can take a connection now.
 
-    Called at each dial, again without those that have just refused.
+    Called at each dial, again without those that have just refused; not where there is only one.
 
     It may keep state of its own; it may not change a backend.
 

@@ -14,18 +14,28 @@ request filter edits, L{MutableHeaders} and what carries them, are marked so.
 from __future__ import annotations
 
 import enum
-import ipaddress
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any, TypeAlias, final
-from urllib.parse import parse_qs
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from attrs import asdict, define, field, frozen
 
+from wsrelay.facts import (
+    Address,
+    ClientCertificate,
+    Inbound,
+    OutboundRequest,
+    OutboundResponse,
+    Request,
+    Response,
+)
 from wsrelay.headers import Headers, MutableHeaders, checkedField
+
+if TYPE_CHECKING:
+    from wsrelay.rules import Rules
 
 __all__ = [
     "Address",
+    "ClientCertificate",
     "Close",
     "CloseReason",
     "Closed",
@@ -95,148 +105,6 @@ class Interest(enum.IntEnum):
     MESSAGES = 2
 
 
-# ------------------------------------------------------------------------- clients
-
-
-@frozen
-class Address:
-    """
-    One end of a connection.
-
-    @ivar host: an IP address in text; C{"unix:"} and the path (which may be empty) for a
-        UNIX socket.
-    @ivar port: the TCP port; 0 for a UNIX socket.
-    """
-
-    host: str
-    port: int = 0
-
-    def __str__(self) -> str:
-        if self.host.startswith("unix:"):
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """The address as a number, IPv4 in IPv6 unwrapped; C{None} for a UNIX socket."""
-        try:
-            number = ipaddress.ip_address(self.host.partition("%")[0])
-        except ValueError:
-            return None
-        return getattr(number, "ipv4_mapped", None) or number
-
-
-@frozen
-class Request:
-    """
-    One HTTP request head as the relay read it. There is no other reading of it.
-
-    @ivar method: in the case it was written.
-    @ivar target: the request target as it was written: path and query in origin-form (an
-        absolute-form target was taken apart when the head was read).
-    @ivar headers: all fields, in order.
-    @ivar version: (1, 0) or (1, 1).
-    """
-
-    method: str
-    target: str
-    headers: Headers
-    version: tuple[int, int] = (1, 1)
-
-    @cached_property
-    def path(self) -> str:
-        """The path as it was written, without the query."""
-        return self.target.partition("?")[0]
-
-    @cached_property
-    def host(self) -> str:
-        """The C{Host}, lower-case, without port; empty when there is none."""
-        host = (self.headers.get("host") or "").lower()
-        if host.startswith("["):
-            return host.partition("]")[0][1:]
-        return host.partition(":")[0]
-
-    @cached_property
-    def query(self) -> Mapping[str, list[str]]:
-        """The query's parameters, percent-decoded; an empty value counts."""
-        return parse_qs(self.target.partition("?")[2], keep_blank_values=True)
-
-    @cached_property
-    def cookies(self) -> Mapping[str, str]:
-        """Cookies by name, as they were sent; of two of one name the first (RFC 6265 5.4)."""
-        jar: dict[str, str] = {}
-        for line in self.headers.getAll("cookie"):
-            for pair in line.split(";"):
-                name, equals, value = (part.strip(" \t") for part in pair.partition("="))
-                if name and equals:
-                    # The cookie of the more specific path comes first.
-                    jar.setdefault(name, value)
-        return jar
-
-
-@frozen
-class Response:
-    """
-    One HTTP response head as a backend sent it.
-
-    @ivar reason: the reason phrase; it means nothing and may be empty.
-    """
-
-    status: int
-    reason: str
-    headers: Headers
-    version: tuple[int, int] = (1, 1)
-
-
-@frozen
-class Inbound:
-    """
-    What is known about a client before anybody decided anything.
-
-    @ivar id: unique in this process; it stands in every log line and event about it.
-    @ivar listener: the name of the listener it came to.
-    @ivar client: where it comes from.
-    @ivar local: where it arrived.
-    @ivar secure: whether TLS ended at this listener.
-    @ivar serverName: the name asked for in the TLS handshake (SNI), lower-case, or C{None}.
-    @ivar alpn: the protocols offered (passthrough) or chosen (TLS ended here).
-    @ivar request: the request head at L7; C{None} at L4.
-    """
-
-    id: str
-    listener: str
-    client: Address
-    local: Address
-    secure: bool = False
-    serverName: str | None = None
-    alpn: tuple[str, ...] = ()
-    request: Request | None = None
-
-
-@define
-class OutboundRequest:
-    """
-    The request as the backend will get it: C{inbound.request} cleaned of hop-by-hop
-    fields, forwarding fields added. A request filter edits it.
-    """
-
-    method: str
-    target: str
-    headers: MutableHeaders
-
-
-@define
-class OutboundResponse:
-    """
-    The response as the client will get it, cleaned of hop-by-hop fields. A request filter
-    edits its headers, and its status unless that is 101.
-    """
-
-    status: int
-    reason: str
-    headers: MutableHeaders
-
-
 # ----------------------------------------------------------------------- decisions
 
 
@@ -252,6 +120,8 @@ class RouteSettings:
     @ivar closeTimeout: for the closing handshake, and for the last bytes to leave.
     @ivar maxFrame: payload of one WebSocket frame.
     @ivar maxMessage: one WebSocket message, all frames, inflated if it is inflated here.
+    @ivar maxFragments: frames of one WebSocket message, the empty ones too.
+    @ivar maxControlRate: pings a second from one side, over ten seconds; a pong counts half.
     @ivar maxBody: one HTTP request body.
     @ivar compression: C{"end-to-end"} leaves permessage-deflate to the two ends whenever no
         message filter needs the text; C{"off"} removes it from the handshake.
@@ -263,6 +133,8 @@ class RouteSettings:
     closeTimeout: float = 10.0
     maxFrame: int | None = None
     maxMessage: int | None = 64 * 1024 * 1024
+    maxFragments: int | None = 100_000
+    maxControlRate: float | None = 100.0
     maxBody: int | None = None
     compression: str = "end-to-end"
 
@@ -282,12 +154,16 @@ class Forward:
     @ivar pool: the pool's name in the configuration.
     @ivar filters: names of plugins, in order towards the backend.
     @ivar route: the name of the rule, for logs.
+    @ivar rules: what is changed in requests and answers (L7); C{None} is nothing.
+    @ivar cache: the name of the cache that answers are kept in (L7); empty is none.
     """
 
     pool: str
     filters: tuple[str, ...] = ()
     route: str = ""
     settings: RouteSettings = RouteSettings()
+    rules: Rules | None = None
+    cache: str = ""
 
 
 @frozen

@@ -138,8 +138,6 @@ class Runner:
         where = ["--target", f"127.0.0.1:{port}", "--backend", f"127.0.0.1:{process.backend}"]
         times = ["--warmup", str(self._plan.warmUp), "--duration", str(self._plan.seconds)]
         command = [self._load, *where, *times, *work.arguments]
-        if work.isTls:
-            command.append("--tls")
         if work.isIdle:
             command += ["--conns", str(self._sessions), "--hold", "60", "--ramp", "32"]
             command += ["--ramp-timeout", "20"]

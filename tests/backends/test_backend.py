@@ -6,6 +6,7 @@ What a backend's URL means, and what dialling it comes to.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,20 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError, TimeoutError
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from tests.certificates import Issued, theAuthority
 from tests.loopback import Loopback, Peer, Server
 from wsrelay.backends.backend import Backend, Destination
 from wsrelay.interfaces import IBackend
+from wsrelay.model import Address, Inbound
+from wsrelay.plane.legs import Leg
 from wsrelay.tls.backends import BackendTLS, UntrustedPeer
+from wsrelay.wire.proxyproto import Proxied, proxiedOf, writeProxy1, writeProxy2
+
+#: What servers speak.
+HTTP = [b"http/1.1"]
 
 #: A URL; scheme, host, port, whether TLS is spoken, and what Host would say.
 GOOD: Sequence[tuple[str, str, str, int, bool, str]] = [
@@ -223,7 +230,7 @@ class SecureDialTests(Dial):
     async def secure(self, issued: Issued) -> tuple[Server, Backend]:
         """A server with this certificate, and the backend for it."""
         server = Server()
-        return server, self.trusting(await self.listen(server, issued.options()))
+        return server, self.trusting(await self.listen(server, issued.options(HTTP)))
 
     async def test_good(self) -> None:
         """The leg is there after the handshake, holds still, and speaks TLS."""
@@ -294,7 +301,7 @@ class SecureDialTests(Dial):
             def connectionMade(self) -> None:
                 self.transport.write(b"220 hello")
 
-        port = await self.listen(Server(Greeting), theAuthority().issue("127.0.0.1").options())
+        port = await self.listen(Server(Greeting), theAuthority().issue("127.0.0.1").options(HTTP))
         leg = await self.trusting(port).connect(5)
         receiver = _Receiver()
         leg.hand(receiver)
@@ -303,6 +310,134 @@ class SecureDialTests(Dial):
         self.assertEqual(receiver.data, b"220 hello")
         leg.abort()
         await receiver.gone
+
+
+CLIENT, LOCAL = Address("192.0.2.7", 5555), Address("192.0.2.1", 443)
+INBOUND = Inbound("1", "public", CLIENT, LOCAL, True, "chat.example.org", ("http/1.1",))
+LINE = b"PROXY TCP4 192.0.2.7 192.0.2.1 5555 443\r\n"
+
+
+class AnnouncedDialTests(Dial):
+    """Backends that want to hear for whom the relay speaks."""
+
+    async def dialled(
+        self, url: str, announce: Any, inbound: Inbound | None = INBOUND, plane: Any = None
+    ) -> Leg:
+        """A leg, once it is there; it is cut at the end."""
+        ca = theAuthority().write(Path(self.mktemp()))
+        backend = Backend(
+            Destination.parse(url), reactor, BackendTLS(ca), plane=plane, announce=announce
+        )
+        self.assertTrue(backend.isPersonal)
+        leg = await backend.connect(5, inbound)
+        self.addCleanup(leg.abort)
+        return leg
+
+    async def heard(self, announce: Any, inbound: Inbound | None = INBOUND) -> bytes:
+        """What a plain backend hears first, dialled by address, by name and in C."""
+        said = set()
+        native = nativePlane()
+        self.addCleanup(reactor.removeReader, native)  # type: ignore[attr-defined]
+        for host, plane in (("127.0.0.1", None), ("localhost", None), ("127.0.0.1", native)):
+            server = Server()
+            port = await self.listen(server)
+            leg = await self.dialled(f"tcp:{host}:{port}", announce, inbound, plane)
+            leg.write(b"|hello")
+            peer = await server.peers.get()
+            await peer.when(lambda data: data.endswith(b"|hello"))
+            said.add(peer.data.removesuffix(b"|hello"))
+            self.hangUp(peer)
+        (only,) = said
+        return bytes(only)
+
+    async def test_plain(self) -> None:
+        """The header is the first that a backend hears, however it is dialled."""
+        self.assertEqual(await self.heard(writeProxy1), LINE)
+        self.assertEqual(await self.heard(writeProxy2), writeProxy2(proxiedOf(INBOUND)))
+
+    async def test_noClient(self) -> None:
+        """A connection of the relay's own says so."""
+        self.assertEqual(await self.heard(writeProxy1, None), b"PROXY UNKNOWN\r\n")
+        self.assertEqual(await self.heard(writeProxy2, None), writeProxy2(Proxied()))
+
+    async def test_secure(self) -> None:
+        """Where TLS is spoken, the header stands before it, and TLS is verified as ever."""
+        for header, announce in ((LINE, writeProxy1), (writeProxy2(proxiedOf(INBOUND)), None)):
+            issued = theAuthority().issue("127.0.0.1")
+            server = Server(partial(Behind, header, issued.options(HTTP)))
+            url = f"wss://127.0.0.1:{await self.listen(server)}"
+            leg = await self.dialled(url, announce or writeProxy2)
+            self.assertTrue(leg.isTLS)
+            leg.write(b"hello")
+            peer = await server.peers.get()
+            await peer.whenGot(b"hello")
+            self.assertEqual(peer.header, header)
+            await self.hangUp(peer)
+
+    async def test_distrusted(self) -> None:
+        """Who is not trusted has heard the header, and nothing of what follows."""
+        options = theAuthority().issue("other.example.org").options(HTTP)
+        server = Server(partial(Behind, LINE, options))
+        url = f"wss://127.0.0.1:{await self.listen(server)}"
+        with self.assertRaises(UntrustedPeer):
+            await self.dialled(url, writeProxy1)
+        peer = await server.peers.get()
+        await peer.lost
+        self.assertEqual((peer.header, peer.data), (LINE, b""))
+
+    def test_impersonal(self) -> None:
+        """Without a header, a connection is anybody's."""
+        self.assertFalse(self.backend("tcp:127.0.0.1:1").isPersonal)
+
+
+class Behind(Peer):
+    """Reads a header, then speaks TLS."""
+
+    def __init__(self, header: bytes, options: Any) -> None:
+        super().__init__()
+        self.header = b""
+        self._size = len(header)
+        self._options = options
+
+    def dataReceived(self, data: bytes) -> None:
+        """The header, and what comes behind it."""
+        if len(self.header) == self._size:
+            super().dataReceived(data)
+            return
+        missing = self._size - len(self.header)
+        self.header += data[:missing]
+        if len(self.header) == self._size:
+            self.transport.startTLS(self._options)
+            if data[missing:]:
+                self.transport.protocol.dataReceived(data[missing:])
+
+
+class OfferTests(Dial):
+    """What is offered to backends by ALPN."""
+
+    async def test_offer(self) -> None:
+        """HTTP is offered as what it is; to opaque bytes nobody gives a name."""
+        for scheme, expected in (("wss", HTTP[0]), ("https", HTTP[0]), ("tls", None)):
+            server = Server()
+            options = theAuthority().issue("127.0.0.1").options([b"h2", *HTTP])
+            port = await self.listen(server, options)
+            ca = theAuthority().write(Path(self.mktemp()))
+            url = (
+                f"{scheme}:127.0.0.1:{port}" if scheme == "tls" else f"{scheme}://127.0.0.1:{port}"
+            )
+            leg = await self.backend(url, tls=BackendTLS(ca)).connect(5)
+            self.assertEqual(leg.transport.negotiatedProtocol, expected)
+            leg.abort()
+            await (await server.peers.get()).lost
+
+
+def nativePlane() -> Any:
+    """The engine in C."""
+    try:
+        from wsrelay.plane.native import NativePlane
+    except ImportError as error:
+        raise SkipTest("the extension is not built") from error
+    return NativePlane(reactor)
 
 
 class _Receiver:

@@ -101,7 +101,7 @@ class PoolTests(Dialling):
         self.assertEqual(
             fault.detail, f"tcp:127.0.0.1:{ports[0]} cannot be reached: Connection refused"
         )
-        self.assertEqual([len(ready) for ready in balancer.asked], [3, 2, 1])
+        self.assertEqual([len(ready) for ready in balancer.asked], [3, 2])
         self.assertEqual([each.active for each in self.backends], [0, 0, 0])
 
     async def test_none(self) -> None:

@@ -74,10 +74,15 @@ TABLE: list[tuple[str, list[str]]] = [
     ),
     ("[pool.x]\nbackends = ['ws://a', 'ws://a']", ['pool.x.backends: "ws://a" stands there 2']),
     # actions
-    ("[[route]]\nhost = 'a'", ["route[1]: expected one action (pool, respond, serve, refuse), f"]),
+    (
+        "[[route]]\nhost = 'a'",
+        ["route[1]: expected one action (pool, respond, redirect, serve, refuse), f"],
+    ),
     (
         "[[route]]\nname = 'n'\npool = 'chat'\nrefuse = true",
-        ['route[1 "n"]: expected one action (pool, respond, serve, refuse), found pool and ref'],
+        [
+            'route[1 "n"]: expected one action (pool, respond, redirect, serve, refuse), found p'
+        ],
     ),
     (
         "[[route]]\nrefuse = true\nfilters = 'mine'\nmaxBody = 1",
@@ -86,7 +91,21 @@ TABLE: list[tuple[str, list[str]]] = [
             "route[1].maxBody: has no effect with the action refuse",
         ],
     ),
+    (
+        "[[route]]\nredirect = '/'\nstripPrefix = '/a'\nresponseHeaders = {remove = 'A'}",
+        [
+            "route[1].stripPrefix: has no effect with the action redirect",
+            "route[1].responseHeaders: has no effect with the action redirect",
+        ],
+    ),
     # layers
+    (
+        "[[route]]\nlistener = 'raw'\npool = 'chat'\nhostHeader = 'backend'\naddPrefix = '/a'",
+        [
+            'route[1].hostHeader: needs a listener with forwarder "http" (L7)',
+            'route[1].addPrefix: needs a listener with forwarder "http" (L7)',
+        ],
+    ),
     (
         "[[route]]\nlistener = ['raw', 'secret']\nhost = 'a'\npathPrefix = '/'\n"
         "respond = {status = 200}",
@@ -131,6 +150,25 @@ TABLE: list[tuple[str, list[str]]] = [
     (
         "[pool.x]\nbackends = 'wss://a'\nca = 'a'\nverify = false",
         ["pool.x.ca: has no effect with verify = false"],
+    ),
+    (
+        "[pool.x]\nbackends = 'tcp:a:1'\nserverName = 'a'\ncertificate = 'a'\nkey = 'a'\n"
+        "minimumVersion = 'TLSv1.3'",
+        [
+            "pool.x.serverName: has no effect, since no backend has TLS",
+            "pool.x.certificate: has no effect, since no backend has TLS",
+            "pool.x.key: has no effect, since no backend has TLS",
+            "pool.x.minimumVersion: has no effect, since no backend has TLS",
+        ],
+    ),
+    (
+        "[pool.x]\nbackends = 'wss://a'\nkey = 'a'",
+        ["pool.x.key: has no effect without certificate"],
+    ),
+    (
+        "[pool.x]\nbackends = ['tcp:a:1', 'tls:a:1']\nserverName = 'a'\ncertificate = 'a'\n"
+        "key = 'a'\nca = 'a'\nminimumVersion = 'TLSv1.3'\nproxyProtocol = 'v1'",
+        [],
     ),
 ]
 

@@ -105,6 +105,12 @@ class LoadTests(SynchronousTestCase):
             self.assertEqual(ca, str((path / "ca.pem").absolute()))
         file.write_text(FILE.replace("ca.pem", "/etc/ca.pem"), encoding="utf-8")
         self.assertEqual(load(file).pool["chat"].ca, "/etc/ca.pem")
+        own = 'certificate = "relay.pem"\nkey = "relay.key"'
+        file.write_text(FILE.replace('ca = "ca.pem"', own), encoding="utf-8")
+        chat = load(file).pool["chat"]
+        here = path.absolute()
+        self.assertIsNone(chat.ca)
+        self.assertEqual((chat.certificate, chat.key), (f"{here}/relay.pem", f"{here}/relay.key"))
 
     def test_noFile(self) -> None:
         """A file that cannot be read is a problem like others."""

@@ -9,20 +9,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.routing.test_matchers import asked, connected
 from wsrelay.config.routes import (
     ACTIONS,
+    CHANGES,
     CONDITIONS,
     SETTINGS,
     Answer,
     Route,
 )
 from wsrelay.model import Respond, RouteSettings
+from wsrelay.routing.rewrite import PathRule
+from wsrelay.rules import FieldRules, Rules
 
 
 class RouteTests(SynchronousTestCase):
     """A route becomes matchers and settings."""
 
     def test_keys(self) -> None:
-        """Every key of a route is a condition, an action, a setting, its name or its filters."""
-        keys = {"name", "filters", *CONDITIONS, *ACTIONS, *SETTINGS}
+        """Every key is a condition, an action, a change, a setting, the name or the filters."""
+        keys = {"name", "filters", *CONDITIONS, *ACTIONS, *CHANGES, *SETTINGS}
         self.assertEqual(keys, set(Route.model_fields))
 
     def test_settingsAreAll(self) -> None:
@@ -73,6 +76,28 @@ class RouteTests(SynchronousTestCase):
     def test_namedConditions(self) -> None:
         """Each name of a table of conditions is a condition of its own."""
         self.assertEqual(len(Route(header={"a": ("1",), "b": ("2", "3")}).matchers()), 2)
+
+    def test_rules(self) -> None:
+        """What a route changes becomes one value; a route that changes nothing has none."""
+        for key, value, rules in [
+            ("requestHeaders", {"remove": "A"}, Rules("r", request=FieldRules(remove=("A",)))),
+            (
+                "responseHeaders",
+                {"set": {"A": "{id}"}, "add": {"B": ["1", "2"]}},
+                Rules("r", response=FieldRules((("A", "{id}"),), (("B", "1"), ("B", "2")))),
+            ),
+            ("stripPrefix", "/a", Rules("r", target=PathRule("/a"))),
+            (
+                "replacePath",
+                {"regex": "/a", "to": "/b"},
+                Rules("r", target=PathRule(replace=("/a", "/b"))),
+            ),
+            ("addPrefix", "/a", Rules("r", target=PathRule(add="/a"))),
+            ("hostHeader", "backend", Rules("r", host="backend")),
+        ]:
+            self.assertEqual(Route.model_validate({key: value}).rules("r"), rules)
+        for table in ({}, {"hostHeader": "keep"}, {"requestHeaders": {}, "stripPrefix": ""}):
+            self.assertIsNone(Route.model_validate(table).rules("r"))
 
 
 class AnswerTests(SynchronousTestCase):

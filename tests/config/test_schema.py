@@ -65,7 +65,7 @@ class JsonSchemaTests(SynchronousTestCase):
         """It has every key of every table, described, and allows no other."""
         schema = jsonSchema()
         self.assertEqual(
-            set(schema["properties"]), {"relay", "listener", "route", "pool", "plugin"}
+            set(schema["properties"]), {"relay", "listener", "route", "pool", "cache", "plugin"}
         )
         for _, _, table in SECTIONS:
             entry = schema["$defs"][table.__name__]

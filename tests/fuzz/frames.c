@@ -87,6 +87,7 @@ static void heads(uint8_t how, const uint8_t *p, size_t n)
     ws_rules r = {.masked = how & 1, .rsv = RESERVED[how >> 1 & 3]};
     r.max_frame = LIMITS[how >> 3 & 7];
     r.max_message = LIMITS[(how >> 6) * 2];
+    r.max_fragments = how & 0x20 ? 3 : NO_LIMIT;
     size_t at = 0;
     while (at < n) {
         ws_head h;
@@ -101,7 +102,7 @@ static void heads(uint8_t how, const uint8_t *p, size_t n)
         if (h.kind == KIND_CONTROL)
             CHECK(h.length <= 125);
         else
-            CHECK(h.length <= r.max_frame && r.size <= r.max_message);
+            CHECK(h.length <= r.max_frame && r.size <= r.max_message && r.number <= r.max_fragments);
         CHECK(r.inside || r.size == 0);
         /* Lengths that nobody sends: go on behind the head, so that a few bytes reach far. */
         at += h.size + (h.length <= n - at - h.size ? (size_t)h.length : 0);

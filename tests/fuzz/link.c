@@ -273,6 +273,7 @@ static ws_rules rules_of(const Run *r, int flow)
     ws_rules rules = {.masked = flow == 0, .rsv = reserved[r->header[2] >> 2 * flow & 3]};
     rules.max_frame = limits[limit % 6];
     rules.max_message = limits[limit * 5 % 6];
+    rules.max_fragments = limit < 12 ? NO_LIMIT : 3;
     if (level_of(r, flow) == LEVEL_MESSAGES) rules.rsv = is_deflated(r, flow) ? 0x40 : 0;
     return rules;
 }
@@ -283,7 +284,7 @@ static void check_valid(const Run *r, int flow, const Bytes *heard)
     ws_rules rules = rules_of(r, flow);
     size_t at = 0;
     int closed = 0;
-    rules.max_frame = rules.max_message = NO_LIMIT;
+    rules.max_frame = rules.max_message = rules.max_fragments = NO_LIMIT;
     while (at < heard->length) {
         ws_head h;
         CHECK(!closed);
@@ -386,7 +387,7 @@ static void check_sorted(const Run *r, int flow, const Bytes *said, const Bytes 
 {
     Sorted in = {0}, out = {0};
     ws_rules any = rules_of(r, flow);
-    any.max_frame = any.max_message = NO_LIMIT;
+    any.max_frame = any.max_message = any.max_fragments = NO_LIMIT;
     sort(said, rules_of(r, flow), &in);
     sort(heard, any, &out);
     check_same(out.data.data, out.data.length, in.data.data, in.whole, all);

@@ -110,7 +110,7 @@ class _Owner:
 
     def violated(self, direction: Direction, violation: Violation) -> None:
         """A rule was broken."""
-        assert violation.code in (1002, 1007, 1009) and violation.detail
+        assert violation.code in (1002, 1007, 1008, 1009) and violation.detail
         self._heard(direction)
 
     def hookAsked(self, direction: Direction, close: Close) -> None:
@@ -264,6 +264,8 @@ def _lane(owner: _Owner, header: Sequence[int], index: int) -> Lane:
         "",
         _LIMITS[limit % 6],
         _LIMITS[(limit * 5) % 6],
+        None if limit < 12 else 3,
+        None,
         _RESERVED[header[2] >> 2 * index & 3],
         inflate,
         deflate,

@@ -14,6 +14,7 @@ from zope.interface.verify import verifyObject
 
 from wsrelay.interfaces import IRelay
 from wsrelay.l4.hub import Hub
+from wsrelay.l4.limits import reservedFrom
 from wsrelay.model import Event
 
 
@@ -95,6 +96,11 @@ class HubTests(SynchronousTestCase):
         hub.leaveAll()
         self.assertEqual(left, ["b"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_reserve(self) -> None:
+        """How many descriptors are held back is known from the beginning."""
+        self.assertEqual(Hub(Clock(), reserve=7).reservedFrom, reservedFrom(7))
+        self.assertEqual(Hub(Clock()).reservedFrom, reservedFrom())
 
     def test_cutAll(self) -> None:
         """What is still open can be cut, where it said how."""

@@ -58,6 +58,7 @@ __all__ = [
 
 DEFAULTS = RouteSettings()
 LISTENER = ListenerSettings()
+NEVER = KeepAlive()
 
 #: What the relay tells a backend about a client of C{Host: a}.
 FORWARDED = b"X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"
@@ -174,7 +175,7 @@ class RelayTestCase(TestCase):
         backendTLS: Any = None,
         pool: Any = None,
         scheme: str = "http",
-        keepAlive: KeepAlive = KeepAlive(),
+        keepAlive: KeepAlive = NEVER,
     ) -> None:
         """
         Run the relay.

@@ -275,7 +275,15 @@ CLIENT_VIOLATIONS = [
     (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", 1002),
     (b"\x88\x81\0\0\0\0\x03", 1002),
     (b"\x88\x82\0\0\0\0\x03\xed", 1002),
+    (b"\x88\x82\0\0\0\0\x03\xe7", 1002),
+    (b"\x88\x82\0\0\0\0\x13\x88", 1002),
+    (b"\x08\x82\0\0\0\0\x03\xe8", 1002),
+    (b"\x88\xfe\0\x7e\0\0\0\0", 1002),
+    (b"\xc9\x80\0\0\0\0", 1002),
+    (b"\x01\x80\0\0\0\0\x09\x80\0\0\0\0", 1002),
+    (b"\x01\x80\0\0\0\0\x88\x81\0\0\0\0\x03", 1002),
     (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007),
+    (b"\x88\x84\0\0\0\0\x03\xe8\xe2\x82", 1007),
     (b"\x82\xff\x00\x00\x00\x00\xff\xff\xff\xff\0\0\0\0", 1009),
     (b"\x82\xfe\x03\xe9\0\0\0\0", 1009),
     (b"\x02\xfe\x02\x00\0\0\0\0" + bytes(512) + b"\x80\xfe\x02\x00\0\0\0\0", 1009),
@@ -341,6 +349,34 @@ class ViolationTests(SessionTestCase):
                 await self.leave(client, backend)
                 await self.assertEnded(Party.BACKEND, f"({code})", client=1011, backend=code)
                 await self.again()
+
+    async def test_floods(self) -> None:
+        """Too many frames in a message are 1009, too many pings and pongs 1008."""
+        settings = RouteSettings(maxFragments=3, maxControlRate=1, closeTimeout=7)
+        empty = [(TEXT, b"", False), *[(CONTINUATION, b"", False)] * 3]
+        for flood, code in (
+            (empty, 1009),
+            ([(PING, bytes(125), True)] * 11, 1008),
+            ([(PONG, b"", True)] * 21, 1008),
+            ([empty[0], *[(PING, b"", True)] * 11], 1008),
+        ):
+            for party, told in ((Party.CLIENT, 1001), (Party.BACKEND, 1011)):
+                for hooks in (Hooks(), Hooks(look, look)):
+                    await self.start(filters={"look": hooks}, settings=settings)
+                    client, backend = await self.session()
+                    first, second = self.sides(client, backend, party)
+                    for opcode, payload, fin in flood:
+                        key = bytes(4) if party is Party.CLIENT else None
+                        first.say(encode(opcode, payload, key, fin))
+                    while (frame := await second.frame())[0] != 0x88:
+                        """What may be said of the flood."""
+                    self.assertEqual(frame, (0x88, told.to_bytes(2, "big")))
+                    second.sayClose(told)
+                    await first.hearClose(code)
+                    await self.leave(client, backend)
+                    seen = (code, told) if party is Party.CLIENT else (told, code)
+                    await self.assertEnded(party, f"({code})", *seen)
+                    await self.again()
 
     async def test_otherIsSilent(self) -> None:
         """Where the other side does not answer, the one at fault is told at the deadline."""

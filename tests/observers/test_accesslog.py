@@ -113,15 +113,40 @@ class AccessLogTests(SynchronousTestCase):
         self.assertEqual(entry["serverName"], "chat.example.org")
 
     def test_exchange(self) -> None:
-        """An exchange: what was asked, and the status; never the query, which carries tokens."""
-        event = closed(Kind.EXCHANGE, inbound("/rooms?token=secret"), status=404)
+        """An exchange: what was asked, without the tokens in it, and the status."""
+        event = closed(Kind.EXCHANGE, inbound("/rooms?token=hidden&page=2"), status=404)
         fields = self.assertLine(
             event,
-            '1f 10.0.0.1:5000 > public > - > - "GET /rooms" 404 10+20 bytes 1.235 s; '
-            "client/relay: closed its connection",
+            '1f 10.0.0.1:5000 > public > - > - "GET /rooms?token=***&page=2" 404 10+20 bytes '
+            "1.235 s; client/relay: closed its connection",
         )
         self.assertEqual((fields["host"], fields["status"]), ("chat.example.org", 404))
-        self.assertNotIn("secret", str(fields))
+        self.assertNotIn("hidden", str(fields))
+
+    def test_secrets(self) -> None:
+        """Which parameters are secret can be said; a reason may name a URL, too."""
+        reason = CloseReason(
+            Party.CLIENT, Phase.ACCEPT, "not a target: '/x?pin=12 <- http://u:p@h'"
+        )
+        event = closed(Kind.EXCHANGE, inbound("/x?pin=1234&token=t"), reason)
+        with capturedLogs() as captured:
+            AccessLog(["pin"]).observe(event)
+        (entry,) = captured
+        self.assertEqual(entry["target"], "/x?pin=***&token=t")
+        self.assertEqual(entry["detail"], "not a target: '/x?pin=*** <- http://***@h'")
+
+    def test_quoted(self) -> None:
+        """A target cannot end its own quotation marks."""
+        (entry,) = logged(closed(Kind.EXCHANGE, inbound('/"200"'), status=404))
+        self.assertIn('"GET /%22200%22" 404 ', formatEvent(entry))
+
+    def test_bounded(self) -> None:
+        """However long it is what a peer says, the line is not."""
+        said = "x" * 100_000
+        reason = CloseReason(Party.CLIENT, Phase.RELAY, said)
+        (entry,) = logged(closed(Kind.SESSION, inbound(f"/{said}", said), reason, route=said))
+        self.assertLess(len(formatEvent(entry)), 5000)
+        self.assertTrue(entry["target"].endswith("x..."))
 
     def test_noRequest(self) -> None:
         """A client that never sent a whole request is told of all the same."""

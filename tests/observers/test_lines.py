@@ -95,6 +95,15 @@ class TextTests(SynchronousTestCase):
         self.assertTrue(all(line.startswith("    ") for line in others))
         self.assertTrue(all(line.isprintable() for line in (first, *others)))
 
+    def test_bounded(self) -> None:
+        """Of what is very long both ends are shown."""
+        line = textLine(event("{said}", said="a" * 10**6 + "z"))
+        self.assertLess(len(line), 66000)
+        first, between, last = line.splitlines()
+        self.assertTrue(first.endswith("Z " + "a" * 32768))
+        self.assertEqual(between, "    ... 934465 characters ...")
+        self.assertTrue(last.endswith("z"))
+
 
 class JSONTests(SynchronousTestCase):
     """For programs."""
@@ -135,6 +144,18 @@ class JSONTests(SynchronousTestCase):
             (Broken(), "<Broken>"),
         ]:
             self.assertEqual(json.loads(jsonLine(event("x", value=value)))["value"], expected)
+
+    def test_escaped(self) -> None:
+        """Nothing that a terminal would heed is in the line as it is."""
+        said = "".join(map(chr, [*range(32), *range(127, 160), 0x200E, 0x202E, 0x2028, 0x2029]))
+        line = jsonLine(event("{said}", said=said))
+        self.assertTrue(line.removesuffix("\n").isprintable())
+        self.assertEqual(json.loads(line)["said"], said)
+
+    def test_bounded(self) -> None:
+        """No field is longer than a bound."""
+        for value in ("a" * 10**6, b"a" * 10**6, ["a" * 10**6]):
+            self.assertLess(len(jsonLine(event("x", value=value))), 66000)
 
     def test_failure(self) -> None:
         """A failure has its traceback in one field."""

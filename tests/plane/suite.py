@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.plane.bytesuite import ByteSuite
 from tests.plane.deflatesuite import DeflateSuite
+from tests.plane.floodsuite import FloodSuite
 from tests.plane.framesuite import FrameSuite
 from tests.plane.messagesuite import MessageSuite
 from tests.plane.streamsuite import StreamHookSuite
@@ -25,7 +26,14 @@ from wsrelay.plane.engine import IPlane
 
 __all__ = ["SUITES", "WORLDS", "engineTests"]
 
-SUITES: Sequence[type[Any]] = (ByteSuite, StreamHookSuite, FrameSuite, MessageSuite, DeflateSuite)
+SUITES: Sequence[type[Any]] = (
+    ByteSuite,
+    StreamHookSuite,
+    FrameSuite,
+    MessageSuite,
+    DeflateSuite,
+    FloodSuite,
+)
 WORLDS: Sequence[type[Any]] = (InMemory, OnSockets, OnTransports, UnderTLS)
 
 # What is about TLS itself; of the rest, TLS 1.2 has what depends most on it, for time's sake.

@@ -5,19 +5,24 @@ The native engine: the suite of all engines on real sockets, and what it does be
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 from typing import Any
 
 from cryptography.hazmat.bindings import _rust
 from twisted.internet import reactor
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.plane.suite import engineTests
+from tests.plane.support import framed
 from tests.plane.tlssuite import BetweenOpenSSL12, BetweenOpenSSL13
 from tests.plane.worlds import UP, InMemory, OnSockets, OnTransports, UnderTLS
+from wsrelay.model import Drop, Interest, Message
 from wsrelay.plane.portable import PortableLink
+from wsrelay.wire.frames import TEXT
 
 NativePlane: Any = None
 NativeLink: Any = None
@@ -127,3 +132,75 @@ class NotTakenTests(InMemory, TestCase):
     async def test_memory(self) -> None:
         """A transport of another kind is relayed all the same."""
         self.assertIsInstance(await self.link(), PortableLink)
+
+
+class _Flooded:
+    """
+    A link of the extension's own between two socket pairs, at level MESSAGES; its hook drops
+    what it sees.
+
+    @ivar asked: how often the hook was asked.
+    """
+
+    def __init__(self, plane: Any) -> None:
+        self.asked = 0
+        ours, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
+        self.client = theirs[0]
+        self._peers = theirs
+        other = (int(Interest.BYTES), None, -1, -1, -1, 0.0, 0, None, True, False, False)
+        lane = (int(Interest.MESSAGES), self._hook, *other[2:])
+        self.link = plane.link(self, *(end.detach() for end in ours), 0, 0, lane, other)
+        self.link.start(b"", b"")
+        self.client.setblocking(False)
+
+    def _hook(self, message: Message) -> Drop:
+        self.asked += 1
+        return Drop()
+
+    def say(self, data: bytes) -> None:
+        """Say as much of C{data} as the socket takes."""
+        with contextlib.suppress(BlockingIOError):
+            self.client.send(data)
+
+    def decide(self, *what: Any) -> None:
+        """Nothing is forwarded."""
+
+    def lost(self, index: int, error: int) -> None:
+        """A side is gone."""
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.link.abort()
+        for peer in self._peers:
+            peer.close()
+
+
+class TurnTests(SynchronousTestCase):
+    """Nobody who always has something to say keeps others, or the reactor, waiting."""
+
+    skip = _SKIP
+
+    def test_turns(self) -> None:
+        """Beside many who send bytes in frames of their own, one message is soon heard."""
+        plane = NativePlane(reactor)._plane
+        links = [_Flooded(plane) for _ in range(33)]
+        for link in links:
+            self.addCleanup(link.close)
+        *floods, quiet = links
+        flood = framed(UP, TEXT, b"x") * 40_000
+        for _ in range(3):
+            before = quiet.asked
+            for link in floods:
+                link.say(flood)
+            quiet.say(framed(UP, TEXT, b"hello"))
+            turns = 0
+            while quiet.asked == before:
+                asked = sum(link.asked for link in floods)
+                for link in floods:
+                    link.say(flood)
+                plane.process()
+                turns += 1
+                self.assertLess(sum(link.asked for link in floods) - asked, 10_000)
+            # Each of the others has had two turns of some hundred messages at most.
+            self.assertLess(turns, 10)
+        self.assertGreater(min(link.asked for link in floods), 0)

@@ -40,6 +40,8 @@ streams = st.booleans().flatmap(
 )
 limits = st.sampled_from([None, 0, 30, 127, 1000])
 reserved = st.sampled_from([0, 0x40, 0x70, 0x20])
+fragments = st.sampled_from([None, 1, 2])
+rates = st.sampled_from([None, 0.001, 0.1])
 
 
 class Handler:
@@ -76,7 +78,7 @@ class Extension:
         self._plane = _native.Plane(Message)
         client, self._client = socket.socketpair()
         backend, self._backend = socket.socketpair()
-        other = (int(Interest.BYTES), None, -1, -1, 0, None, True, False, False)
+        other = (int(Interest.BYTES), None, -1, -1, -1, 0.0, 0, None, True, False, False)
         lanes = (lane, other) if masked else (other, lane)
         self.link = self._plane.link(self.handler, client.detach(), backend.detach(), 0, 0, *lanes)
         self.link.start(b"", b"")
@@ -110,13 +112,18 @@ def limit(value: int | None) -> int:
     return -1 if value is None else value
 
 
+def cost(rate: float | None) -> float:
+    """What a ping costs."""
+    return 0.0 if rate is None else 1 / rate
+
+
 class FrameTests(SynchronousTestCase):
     """Level FRAMES against L{Scanner}."""
 
     skip = _SKIP
 
     @bounded
-    @given(streams, cuts, limits, limits, reserved)
+    @given(streams, cuts, limits, limits, reserved, fragments, rates)
     def test_scanner(
         self,
         stream: tuple[bool, bytes],
@@ -124,12 +131,15 @@ class FrameTests(SynchronousTestCase):
         maxFrame: int | None,
         maxMessage: int | None,
         rsv: int,
+        maxFragments: int | None,
+        maxControlRate: float | None,
     ) -> None:
         """Invariant: piece by piece, both forward the same bytes and notice the same."""
         masked, data = stream
-        scanner = Scanner(masked, maxFrame, maxMessage, rsv)
+        scanner = Scanner(masked, maxFrame, maxMessage, rsv, maxFragments, maxControlRate)
         level = int(Interest.FRAMES)
-        lane = (level, None, limit(maxFrame), limit(maxMessage), rsv, None, True, False, False)
+        limited = limit(maxFrame), limit(maxMessage), limit(maxFragments)
+        lane = (level, None, *limited, cost(maxControlRate), rsv, None, True, False, False)
         extension = Extension(masked, lane)
         expected: list[tuple[Any, ...]] = []
         try:
@@ -154,7 +164,7 @@ class MessageTests(SynchronousTestCase):
 
     def test_pingInsideText(self) -> None:
         """A ping that arrives in pieces inside a text message is not taken for text."""
-        lane = (int(Interest.MESSAGES), None, -1, -1, 0, None, True, False, False)
+        lane = (int(Interest.MESSAGES), None, -1, -1, -1, 0.0, 0, None, True, False, False)
         extension = Extension(False, lane)
         self.addCleanup(extension.close)
         ping = b"\x89\x02\xff\xfe"
@@ -164,24 +174,27 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(extension.handler.events, [])
 
     @bounded
-    @given(streams, cuts, limits, limits)
+    @given(streams, cuts, limits, limits, fragments, rates)
     def test_assembler(
         self,
         stream: tuple[bool, bytes],
         sizes: list[int],
         maxFrame: int | None,
         maxMessage: int | None,
+        maxFragments: int | None,
+        maxControlRate: float | None,
     ) -> None:
         """Invariant: both see the same messages, forward the same bytes and notice the same."""
         masked, data = stream
-        assembler = Assembler(masked, maxFrame, maxMessage)
+        assembler = Assembler(masked, maxFrame, maxMessage, None, maxFragments, maxControlRate)
         seen: list[tuple[bytes, bool]] = []
 
         def hook(message: Message) -> None:
             seen.append((message.data, message.isText))
 
         level = int(Interest.MESSAGES)
-        lane = (level, hook, limit(maxFrame), limit(maxMessage), 0, None, True, False, False)
+        limited = limit(maxFrame), limit(maxMessage), limit(maxFragments)
+        lane = (level, hook, *limited, cost(maxControlRate), 0, None, True, False, False)
         extension = Extension(masked, lane)
         events: list[tuple[Any, ...]] = []
         messages: list[tuple[bytes, bool]] = []

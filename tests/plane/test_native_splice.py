@@ -77,7 +77,7 @@ class Tube:
         self.plane = _native.Plane(Message)
         client, clientEnd = connection()
         backend, backendEnd = connection()
-        lane = (int(Interest.FRAMES), None, -1, maxMessage, 0, None, True, False, False)
+        lane = (int(Interest.FRAMES), None, -1, maxMessage, -1, 0.0, 0, None, True, False, False)
         self.link = self.plane.link(
             self.handler, client.detach(), backend.detach(), 0, 0, lane, lane
         )

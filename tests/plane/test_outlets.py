@@ -57,7 +57,7 @@ class OutletTestCase(SynchronousTestCase):
             self.peers.append(theirs)
             descriptors.append(ours.detach())
         self.lane = Lane(level, hook)
-        lane = (int(level), hook, -1, -1, 0, None, True, False, False)
+        lane = (int(level), hook, -1, -1, -1, 0.0, 0, None, True, False, False)
         self.link = self.plane.link(_Handler(), *descriptors, 0, 0, lane, lane)
         self.addCleanup(self.link.abort)
         self.link.start(b"", b"")

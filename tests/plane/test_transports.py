@@ -283,7 +283,7 @@ class TalkTests(TransportCase):
         (one, other), (third, fourth) = await self.pair(), await self.pair()
         other.transport.pauseProducing()
         one.transport.write(b"x" * MUCH)
-        lane = (0, None, -1, -1, 0, None, True, False, False)
+        lane = (0, None, -1, -1, -1, 0.0, 0, None, True, False, False)
         handler = Handler()
         ends = one.transport, third.transport
         link = self.plane._plane.link(handler, *ends, 0, 0, lane, lane)

@@ -16,6 +16,7 @@ from wsrelay.routing.matchers import (
     PathMatcher,
     PathPrefixMatcher,
 )
+from wsrelay.routing.redirect import Redirect
 from wsrelay.routing.table import Rule, Table
 
 
@@ -36,6 +37,13 @@ class RuleTests(SynchronousTestCase):
 
 class TableTests(SynchronousTestCase):
     """The first rule that matches decides."""
+
+    def test_redirect(self) -> None:
+        """A redirect is decided for each client; one that cannot be made is a refusal."""
+        table = Table([Rule((), Redirect("https://{host}{target}"), "r")])
+        location = (b"Location", b"https://a.example/x?y")
+        self.assertEqual(table.route(asked("/x?y", "a.example")), Respond(308, (location,)))
+        self.assertIsInstance(table.route(connected("192.0.2.1")), Refuse)
 
     def test_isPolicy(self) -> None:
         """The table can stand wherever a routing policy can."""

@@ -52,10 +52,16 @@ def reference(
     maxFrame: int | None = None,
     maxMessage: int | None = None,
     rsv: int = 0,
+    maxFragments: int | None = None,
+    maxControlRate: float | None = None,
 ) -> Outcome:
-    """Read a whole stream by the rules in the docstring of L{wsrelay.wire.frames}."""
+    """
+    Read a whole stream, which has come at once, by the rules in the docstring of
+    L{wsrelay.wire.frames}.
+    """
     outcome = Outcome()
     at, size = 0, None  # size: payload of the fragmented message that is open
+    number, halves = 0, 0  # its frames; pongs so far, a ping being two
     try:
         while len(stream) - at >= 2:
             first, second = stream[at], stream[at + 1]
@@ -86,6 +92,9 @@ def reference(
                 raise Violation(1009, "")
             if not control and maxMessage is not None and total > maxMessage:
                 raise Violation(1009, "")
+            isWhole = size is None and fin
+            if not control and not isWhole and number + 1 > (maxFragments or number + 1):
+                raise Violation(1009, "")
             key = stream[body : body + 4] if masked else bytes(4)
             body += 4 * masked
             if body > len(stream):
@@ -98,10 +107,15 @@ def reference(
                 if opcode == CLOSE:
                     parseClose(payload)
                     outcome.closed = True
+                else:
+                    halves += 2 if opcode == PING else 1
+                    if maxControlRate is not None and halves > max(2, 20 * maxControlRate):
+                        raise Violation(1008, "")
                 outcome.controls.append(Control(opcode, payload))
             else:
                 outcome.messages += opcode != 0
                 size = None if fin else total
+                number = 0 if fin else number + 1
             outcome.frames += 1
             at = after
             if outcome.closed:
@@ -294,6 +308,33 @@ SIZES = [
     ("a fragment as big as may be", 3, None, "0203000000 8003000000", None),
     ("a control frame knows no limit", 0, 0, "8905 0000000000", None),
     ("a wrong length is worse than a big one", 3, 3, "827e0064", 1002),
+]
+
+# Frames: how many a message may have, and the close code if any.
+FRAGMENTS = [
+    ("as many as may be", 3, "0100 0000 8000", None),
+    ("one too many", 3, "0100 0000 0000 8000", 1009),
+    ("a first fragment is one, too", 1, "0100", None),
+    ("a whole message is not cut", 1, "8100 8100 8100", None),
+    ("a second where one is allowed", 1, "0100 8000", 1009),
+    ("control frames do not count", 2, "0100 8900 8a00 8900 8000", None),
+    ("a new message counts anew", 2, "0100 8000 8100 0100 8000 0100 0000 00", None),
+    ("bytes do not make up for it", 2, "0101 78 0001 78 0001 78", 1009),
+    ("a wrong length is worse", 1, "0100 807e0001", 1002),
+]
+
+# Control frames: how many pings a second, the frames, and the close code if any.
+CONTROL_RATES = [
+    ("pings of ten seconds at once", 0.5, "8900" * 5, None),
+    ("one more", 0.5, "8900" * 6, 1008),
+    ("twice as many pongs", 0.5, "8a00" * 10, None),
+    ("one more of them", 0.5, "8a00" * 11, 1008),
+    ("some of both", 0.5, "8900 8a00" * 3 + "8a00", None),
+    ("data does not count", 0.5, "8900 8100" * 5, None),
+    ("a close does not count", 0.5, "8900" * 5 + "8800", None),
+    ("one ping may always be", 0.001, "8900", None),
+    ("but two need not", 0.001, "8900 8900", 1008),
+    ("a bad close is no ping too many", 0.5, "8900" * 5 + "8801 03", 1002),
 ]
 
 # What a reserved bit is to one who knows extensions: rsv, the frames, the close code if any.

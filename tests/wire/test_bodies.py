@@ -5,6 +5,8 @@ Tests for L{wsrelay.wire.bodies}: a body ends in one place, or the message is re
 
 from __future__ import annotations
 
+import gc
+import itertools
 import time
 
 from hypothesis import given, settings, strategies as st
@@ -13,15 +15,26 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay.errors import BadRequest, BadResponse, NotImplementedByRelay, RelayError
 from wsrelay.model import Headers, Request, Response
 from wsrelay.wire.bodies import (
-    LAST_CHUNK,
     BodyKind,
     BodyReader,
     Framing,
     bodyReader,
     chunk,
+    lastChunk,
     requestFraming,
     responseFraming,
 )
+from wsrelay.wire.heads import HeadReader, parseRequest, writeRequest
+
+try:
+    import h11
+except ImportError:  # pragma: no cover
+    h11 = None
+
+try:
+    import httptools
+except ImportError:  # pragma: no cover
+    httptools = None
 
 bounded = settings(max_examples=100, deadline=None)
 
@@ -88,6 +101,11 @@ BAD_BODIES = [
 ]  # fmt: skip
 
 
+def isReader(each: object) -> bool:
+    """Whether this is a body reader."""
+    return type(each).__module__ == "wsrelay.wire.bodies" and hasattr(type(each), "feed")
+
+
 def fed(reader: BodyReader, data: bytes, size: int) -> tuple[bytes, bytes | None]:
     """Everything that came out when C{data} was fed in pieces."""
     found, rest = b"", b"" if reader.complete else None
@@ -146,6 +164,15 @@ class RequestFramingTests(SynchronousTestCase):
         for value in [*BAD_CODINGS, b"Chunked", b"CHUNKED"]:
             with self.assertRaises(BadRequest, msg=repr(value)):
                 requestFraming(request((CODING, value)))
+
+    def test_trace(self) -> None:
+        """TRACE has no content (RFC 9110 section 9.3.8); a server that ignored it, or did not,
+        would be out of step."""
+        for field in ((LENGTH, b"5"), (CODING, b"chunked")):
+            traced = Request("TRACE", "/", Headers([field]))
+            self.assertRaises(BadRequest, requestFraming, traced)
+        for fields, framing in (([], NONE), ([(LENGTH, b"0")], length(0))):
+            self.assertEqual(requestFraming(Request("TRACE", "/", Headers(fields))), framing)
 
     def test_otherCodings(self) -> None:
         """A coding below C{chunked} is well-formed, and not ours to relay."""
@@ -299,10 +326,33 @@ class ChunkedTests(SynchronousTestCase):
         self.assertLess(time.process_time() - start, 5.0)
 
     @bounded
+    @given(st.sampled_from(GOOD_BODIES), st.sets(st.integers(1, 60)))
+    def test_anyCuts(self, body: tuple[bytes, bytes], cuts: set[int]) -> None:
+        """However the bytes are cut, the content and what is behind it are the same."""
+        data, content = body[0] + b"GET /", body[1]
+        places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+        reader, found, behind = bodyReader(CHUNKED), b"", b""
+        for start, end in itertools.pairwise(places):
+            piece, rest = reader.feed(data[start:end])
+            found += piece
+            behind += rest or b""
+        self.assertEqual((found, behind, reader.complete), (content, b"GET /", True))
+
+    def test_readerIsLetGo(self) -> None:
+        """A reader does not hold on to itself: it need not wait for the collector."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = sum(map(isReader, gc.get_objects()))
+        for framing in (CHUNKED, CLOSE, length(5)):
+            bodyReader(framing).feed(b"5\r\nhel")
+        self.assertEqual(sum(map(isReader, gc.get_objects())), before)
+
+    @bounded
     @given(st.lists(st.binary(max_size=20)), st.binary(max_size=5), st.integers(1, 40))
     def test_roundTrip(self, parts: list[bytes], behind: bytes, size: int) -> None:
         """What was written as chunks is read as the same."""
-        data = b"".join(map(chunk, parts)) + LAST_CHUNK + behind
+        data = b"".join(map(chunk, parts)) + lastChunk() + behind
         content, rest = fed(bodyReader(CHUNKED), data, size)
         self.assertEqual((content, rest), (b"".join(parts), behind))
 
@@ -326,6 +376,118 @@ class ChunkedTests(SynchronousTestCase):
                 return type(error)
 
         self.assertEqual(outcome(size), outcome(len(data) or 1))
+
+
+# What a message is most likely to be read wrongly at.
+LINES = st.sampled_from(
+    [b"Content-Length: 5", b"Content-Length: 0", b"Content-Length: 11", b"Content-Length: 05",
+     b"Transfer-Encoding: chunked", b"Transfer-Encoding: Chunked", b"A: b", b"A:\tb\xe9",
+     b"Transfer-Encoding: gzip, chunked", b"Connection: close"]
+)  # fmt: skip
+BODIES = st.lists(
+    st.sampled_from(
+        [b"5\r\nhello\r\n", b"5;a=b\r\nhello\r\n", b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n", b"hello",
+         b"B\r\nhello world\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n", b"\n"]
+    ),
+    max_size=5,
+).map(b"".join)  # fmt: skip
+MESSAGES = st.builds(
+    lambda lines, body: (
+        b"".join(line + b"\r\n" for line in (b"POST / HTTP/1.1", b"Host: a", *lines))
+        + b"\r\n"
+        + body
+    ),
+    st.lists(LINES, max_size=2),
+    BODIES,
+)
+
+
+def relayed(data: bytes, size: int) -> tuple[bytes, list[tuple[bytes, bytes]], bytes] | None:
+    """
+    The first request in C{data}, fed in pieces, written anew, and its fields and content;
+    C{None} if it is refused or cut short.
+    """
+    head, rest = HeadReader(1000, 10).feed(data)
+    assert head is not None
+    try:
+        found = parseRequest(head)
+        framing = requestFraming(found)
+        reader = bodyReader(framing)
+        content, _ = fed(reader, rest, size)
+    except RelayError:
+        return None
+    if not reader.complete:
+        return None
+    fields = list(found.headers.raw)
+    body = chunk(content) + lastChunk() if framing.kind is BodyKind.CHUNKED else content
+    return writeRequest(found.method, found.target, fields) + body, fields, content
+
+
+class _Heard:
+    """What httptools calls back."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.content = b""
+        self.count = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_body(self, data: bytes) -> None:
+        self.content += data
+
+    def on_message_complete(self) -> None:
+        self.count += 1
+
+
+class AgreementTests(SynchronousTestCase):
+    """What was accepted and written anew is one message, the same one for everybody."""
+
+    @bounded
+    @given(MESSAGES, st.integers(1, 30))
+    def test_h11(self, data: bytes, size: int) -> None:
+        """h11 reads the same fields and content, and nothing is left."""
+        written = relayed(data, size)
+        if written is None:
+            return
+        message, fields, content = written
+        connection = h11.Connection(h11.SERVER)
+        connection.receive_data(message)
+        event = connection.next_event()
+        self.assertEqual(list(event.headers.raw_items()), fields)
+        heard = b""
+        while isinstance(event := connection.next_event(), h11.Data):
+            heard += event.data
+        self.assertIsInstance(event, h11.EndOfMessage)
+        self.assertEqual((heard, connection.trailing_data), (content, (b"", False)))
+
+    @bounded
+    @given(MESSAGES, st.integers(1, 30))
+    def test_llhttp(self, data: bytes, size: int) -> None:
+        """llhttp reads the same fields and content, and one message."""
+        written = relayed(data, size)
+        if written is None:
+            return
+        message, fields, content = written
+        heard = _Heard()
+        httptools.HttpRequestParser(heard).feed_data(message)
+        self.assertEqual((heard.fields, heard.content, heard.count), (fields, content, 1))
+
+    if h11 is None:
+        test_h11.skip = "h11 is not installed"  # type: ignore[attr-defined]  # trial's
+    if httptools is None:
+        test_llhttp.skip = "httptools is not installed"  # type: ignore[attr-defined]  # trial's
+
+    def test_agreementIsTested(self) -> None:
+        """The messages that are compared do pass."""
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        fields = [(b"Host", b"a"), (b"Transfer-Encoding", b"chunked")]
+        for size in (1, 1000):
+            self.assertEqual(
+                relayed(head + b"5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\nGET", size),
+                (head + b"5\r\nhello\r\n0\r\n\r\n", fields, b"hello"),
+            )
 
 
 class WriteTests(SynchronousTestCase):

@@ -144,11 +144,30 @@ GOOD = [
     ("an empty list of extensions", record(message(body() + b"\x00\x00")), ClientHello()),
     ("a session", record(message(body(session=bytes(32)))), ClientHello()),
     ("SSL 3.0", record(message(body(version=b"\x03\x00")), version=b"\x03\x00"), ClientHello()),
+    (
+        "an encrypted hello behind an outer name",
+        hello(extension(0xFE0D, bytes(300)), sni(b"public.example")),
+        ClientHello("public.example"),
+    ),
+    (
+        "keys that resist quantum computers",
+        hello(extension(51, bytes(1800)), sni(b"a.b"), extension(21, bytes(500))),
+        ClientHello("a.b"),
+    ),
+    (
+        "grease where it may be",
+        hello(extension(0xFAFA, b""), sni(b"a.b"), alpn(GREASE), extension(0xDADA, b"\0" * 9)),
+        ClientHello("a.b", ("\n\n",)),
+    ),
     ("more in the same record", record(message(body()) + b"\x01\x00"), ClientHello()),
     ("a record of TLS 1.2", record(message(body()), version=b"\x03\x03"), ClientHello()),
 ]
 
 BAD = [
+    (
+        "a name in an encrypted hello only",
+        hello(extension(0xFE0D, b"\x00" * 9), names()),
+    ),
     ("HTTP", b"GET / HTTP/1.1\r\n\r\n"),
     ("an SSH greeting", b"SSH-2.0-OpenSSH_9.6\r\n"),
     ("a PROXY header", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"),

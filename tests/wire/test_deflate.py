@@ -5,7 +5,9 @@ L{wsrelay.wire.deflate}: RFC 7692, negotiated and run, with Autobahn for a peer.
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
+from hashlib import sha256
 from random import Random
 
 from autobahn.websocket.compress_deflate import (
@@ -297,6 +299,35 @@ class InflaterTests(SynchronousTestCase):
         again = stream.compress(bytes(1 << 20)) + stream.flush(zlib.Z_FULL_FLUSH)
         bomb = million + again * 1023
         self.assertEqual(1009, self.fault(Inflater(False, 15), bomb.hex(), 4096))
+
+    def test_memory(self) -> None:
+        """What a bomb takes is its limit and little more, however it is made."""
+        limit = 8 << 20
+        stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+        million = stream.compress(bytes(1 << 20)) + stream.flush(zlib.Z_SYNC_FLUSH)
+        ended = zlib.compressobj(9, zlib.DEFLATED, -15)
+        final = ended.compress(bytes(1 << 20)) + ended.flush()
+        for bomb in (million * 64, final * 9):
+            inflater = Inflater(False, 15)
+            tracemalloc.start()
+            try:
+                self.assertEqual(1009, self.fault(inflater, bomb.hex(), limit))
+                self.assertLess(tracemalloc.get_traced_memory()[1], limit * 5 // 4)
+            finally:
+                tracemalloc.stop()
+
+    def test_steps(self) -> None:
+        """What takes many steps is inflated as by zlib in one, up to its last byte."""
+        noise = b"".join(sha256(b"%d" % at).digest() for at in range(20_000))
+        for data in (noise, bytes(1 << 20), noise + bytes(1 << 18) + noise):
+            for size in (len(data), len(data) - 1, 1 << 18, (1 << 18) - 1, (1 << 18) + 1, 16384):
+                stream = zlib.compressobj(6, zlib.DEFLATED, -15)
+                inflater = Inflater(False, 15)
+                for _ in range(2):
+                    packed = stream.compress(data[:size]) + stream.flush(zlib.Z_SYNC_FLUSH)
+                    self.assertEqual(data[:size], inflater.inflate(packed[:-4], size))
+                packed = stream.compress(data[:size]) + stream.flush(zlib.Z_SYNC_FLUSH)
+                self.assertEqual(1009, self.fault(inflater, packed[:-4].hex(), size - 1))
 
     def test_smallWindow(self) -> None:
         """A reference further back than the window is refused."""

@@ -11,6 +11,8 @@ from hypothesis import example, given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wire.frametables import (
+    CONTROL_RATES,
+    FRAGMENTS,
     KEY,
     RESERVED_BITS,
     RFC_EXAMPLES,
@@ -126,9 +128,11 @@ class ScannerTests(SynchronousTestCase):
         maxFrame: int | None = None,
         maxMessage: int | None = None,
         rsv: int = 0,
+        maxFragments: int | None = None,
+        maxControlRate: float | None = None,
     ) -> Outcome:
         """Scan whole and byte by byte, which must come to the same as L{reference}."""
-        limits = (masked, maxFrame, maxMessage, rsv)
+        limits = (masked, maxFrame, maxMessage, rsv, maxFragments, maxControlRate)
         expected = reference(stream, *limits)
         self.assertEqual(expected, scan(Scanner(*limits), [stream]), stream)
         self.assertEqual(expected, scan(Scanner(*limits), bytewise(stream)), stream)
@@ -163,6 +167,30 @@ class ScannerTests(SynchronousTestCase):
         for name, maxFrame, maxMessage, frames, code in SIZES:
             outcome = self.scanBothWays(unhex(frames), False, maxFrame, maxMessage)
             self.assertEqual(code, outcome.code, name)
+
+    def test_fragments(self) -> None:
+        """The frames of a message are counted, whatever is in them."""
+        for name, most, frames, code in FRAGMENTS:
+            outcome = self.scanBothWays(unhex(frames), maxFragments=most)
+            self.assertEqual(code, outcome.code, name)
+
+    def test_controlRate(self) -> None:
+        """Pings and pongs that come at once are as many as ten seconds allow."""
+        for name, rate, frames, code in CONTROL_RATES:
+            outcome = self.scanBothWays(unhex(frames), maxControlRate=rate)
+            self.assertEqual(code, outcome.code, name)
+
+    def test_controlRateInTime(self) -> None:
+        """With time more pings may come, never more than those of ten seconds at once."""
+        scanner = Scanner(False, None, None, maxControlRate=2)
+        for now, pings in ((1000.0, 20), (1000.5, 1), (1003.5, 6), (1003.75, 0), (1e6, 20)):
+            scanner.now = now
+            scanner.feed(unhex("8900" * pings))
+            self.assertIsNone(scanner.violation, now)
+        scanner.now += 0.25
+        self.assertEqual((b"", []), scanner.feed(unhex("8900")))
+        assert scanner.violation is not None
+        self.assertEqual(1008, scanner.violation.code)
 
     def test_reservedBits(self) -> None:
         """An extension may use its reserved bits, and where it may."""
@@ -327,8 +355,10 @@ class ScannerStreamTests(SynchronousTestCase):
         st.sampled_from([None, 0, 30, 127]),
         st.sampled_from([None, 0, 50]),
         st.sampled_from([0, 0x40, 0x70, 0x20]),
+        st.sampled_from([None, 1, 2]),
+        st.sampled_from([None, 0.001, 0.25]),
     )
-    @example(unhex("0101 78 8801"), [2], False, None, None, 0)
+    @example(unhex("0101 78 8801"), [2], False, None, None, 0, None, None)
     def test_invalid(
         self,
         stream: bytes,
@@ -337,9 +367,11 @@ class ScannerStreamTests(SynchronousTestCase):
         maxFrame: int | None,
         maxMessage: int | None,
         rsv: int,
+        maxFragments: int | None,
+        maxControlRate: float | None,
     ) -> None:
         """Invariant: any bytes, cut anyhow, come to what the rules say of the whole stream."""
-        limits = (masked, maxFrame, maxMessage, rsv)
+        limits = (masked, maxFrame, maxMessage, rsv, maxFragments, maxControlRate)
         expected = reference(stream, *limits)
         self.assertEqual(expected, scan(Scanner(*limits), cut(stream, sizes)))
         self.assertEqual(expected, scan(Scanner(*limits), [stream]))

@@ -6,9 +6,11 @@ Tests for L{wsrelay.wire.heads}: one head, one reading, or none.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 
 from hypothesis import given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -120,6 +122,21 @@ class HeadReaderTests(SynchronousTestCase):
             self.assertEqual(reader.empty, empty)
         reader.feed(request()[1:])
         self.assertTrue(reader.empty)
+
+    @bounded
+    @given(st.lists(st.integers(0, 200)), st.sampled_from([(), (b"\r\n",), (b"\r\n", b"\r\n")]))
+    def test_anyCuts(self, cuts: list[int], blank: tuple[bytes, ...]) -> None:
+        """However the bytes are cut, the same heads come out, with the same bytes behind them."""
+        heads = [request(b"GET /%d HTTP/1.1" % number, b"A: b") for number in range(4)]
+        data = b"".join([*blank[:1], heads[0], *blank[1:], *heads[1:], b"GET"])
+        reader, found, rest = HeadReader(1000, 10), [], b""
+        places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+        for start, end in itertools.pairwise(places):
+            head, rest = reader.feed(rest + data[start:end])
+            while head is not None:
+                found.append(head)
+                head, rest = reader.feed(rest)
+        self.assertEqual((found, rest, reader.empty), (heads, b"", False))
 
     @bounded
     @given(
@@ -264,6 +281,17 @@ class WriteTests(SynchronousTestCase):
             writeResponse(200, "OK", iter([(b"A", b"b")])), b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"
         )
         self.assertEqual(writeResponse(599, "", []), b"HTTP/1.1 599 \r\n\r\n")
+        self.assertEqual(writeResponse(404, "Gone?", []), b"HTTP/1.1 404 Gone?\r\n\r\n")
+
+    def test_everyStatus(self) -> None:
+        """Every registered status line is written as it is read, checked or not."""
+        for status in HTTPStatus:
+            line = f"HTTP/1.1 {status.value} {status.phrase}\r\n\r\n".encode()
+            for isChecked in (False, True):
+                self.assertEqual(writeResponse(status, status.phrase, [], isChecked), line)
+            found = parseResponse(line)
+            self.assertEqual((found.status, found.reason), (status.value, status.phrase))
+            self.assertIs(type(found.status), int)
 
     def test_injectedFields(self) -> None:
         """A field that would be read as something else never leaves."""

@@ -8,6 +8,9 @@ counts its connections. Neither knows whether it is well; that is the pool's bus
 Where TLS is spoken, a connection counts as made once the handshake is complete and the
 certificate was found good: before that nothing may be sent, and another backend can still be
 tried.
+
+A backend may want to hear first of all for whom the relay speaks: the PROXY header is then
+written before anything else, TLS included.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import functools
 import re
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,18 +31,25 @@ from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
-    wrapClientTLS,
 )
 from twisted.internet.error import ConnectingCancelledError, TimeoutError
-from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.interfaces import IBackend
+from wsrelay.model import Inbound
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.legs import Leg, LegFactory
 from wsrelay.tls.backends import BackendTLS
+from wsrelay.wire.proxyproto import Proxied, proxiedOf
 
 __all__ = ["Backend", "Destination"]
 
@@ -124,11 +135,14 @@ class Destination:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _SCHEMES[self.scheme][0] else f"{host}:{self.port}"
 
-    def endpoint(
-        self, reactor: Any, tls: BackendTLS, plane: IPlane | None = None
-    ) -> IStreamClientEndpoint:
+    @property
+    def protocols(self) -> tuple[bytes, ...]:
+        """What is offered to it by ALPN (RFC 7301), where TLS is spoken."""
+        return () if self.scheme == "tls" else (b"http/1.1",)
+
+    def endpoint(self, reactor: Any, plane: IPlane | None = None) -> IStreamClientEndpoint:
         """
-        The endpoint that dials it. It has no deadline of its own.
+        The endpoint that dials it, still without TLS. It has no deadline of its own.
 
         @param plane: dials what is plain and has an address, if it can.
         """
@@ -138,8 +152,6 @@ class Destination:
             plain = plane.endpoint(family, self.host, self.port)
         if plain is None:
             plain = _ENDPOINTS[family](reactor, self.host, self.port)
-        if self.isSecure:
-            return wrapClientTLS(tls.connectionCreator(self.host), plain)
         return plain  # type: ignore[no-any-return]  # all of them provide it
 
     def _family(self) -> int | None:
@@ -205,6 +217,24 @@ class _SecureLeg(Leg):
             self.shaken.errback(reason)
 
 
+class _AnnouncedTLS(BufferingTLSTransport):
+    """TLS behind a PROXY header."""
+
+    def __init__(self, header: bytes, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._header = header
+
+    def makeConnection(self, transport: Any) -> None:
+        """The header goes first, then the handshake begins."""
+        transport.write(self._header)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's is not
+
+
+def _announce(header: bytes, leg: Leg) -> None:
+    leg.write(header)
+    leg.pauseProducing()
+
+
 @implementer(IBackend)
 class Backend:
     """
@@ -213,6 +243,8 @@ class Backend:
     @ivar name: its URL.
     @ivar weight: how much it takes, compared with others.
     @ivar active: connections that are open or being opened.
+    @ivar isPersonal: whether a connection to it speaks for one client, whom it names in a
+        PROXY header, and so must not serve another.
     """
 
     def __init__(
@@ -224,15 +256,19 @@ class Backend:
         *,
         clock: Any = None,
         plane: IPlane | None = None,
+        announce: Callable[[Proxied], bytes] | None = None,
     ) -> None:
         """
         @param clock: times the dials; the reactor if none is given.
         @param plane: see L{Destination.endpoint}.
+        @param announce: writes the header that each connection begins with; C{None} is none.
         """
         self.destination = destination
         self.name = destination.url
         self.weight = weight
         self.active = 0
+        self.isPersonal = announce is not None
+        self._announce = announce
         self._reactor = reactor
         self._clock = clock or reactor
         self._tls = tls
@@ -246,27 +282,45 @@ class Backend:
 
     @functools.cached_property
     def _endpoint(self) -> IStreamClientEndpoint:
-        return self.destination.endpoint(self._reactor, self._tls, self._plane)
+        return self.destination.endpoint(self._reactor, self._plane)
+
+    @functools.cached_property
+    def _creator(self) -> IOpenSSLClientConnectionCreator:
+        return self._tls.connectionCreator(self.destination.host, self.destination.protocols)
 
     def _leg(self) -> Leg:
         return _SecureLeg(self._oneLess) if self.destination.isSecure else Leg(gone=self._oneLess)
 
-    def connect(self, timeout: float) -> Deferred[Leg]:
+    def connect(self, timeout: float, inbound: Inbound | None = None) -> Deferred[Leg]:
         """
         Dial.
 
         @param timeout: seconds for everything: the name to be looked up, the connection to be
             there and, for TLS, the handshake to be complete.
+        @param inbound: the client that it is for, if the backend wants to hear of it; C{None}
+            is a connection of the relay's own.
         @return: fires with a leg that holds still. Fails with C{TimeoutError}, with
             L{UntrustedPeer<wsrelay.tls.backends.UntrustedPeer>}, or as the endpoint does.
             Cancelling it gives up, and fails with C{CancelledError}.
         """
         self.active += 1
-        dial: Deferred[Any] = self._endpoint.connect(self._factory)
+        dial: Deferred[Any] = self._endpoint.connect(self._protocols(inbound))
         dial.addErrback(self._unconnected)
         if self.destination.isSecure:
-            dial.addCallback(lambda leg: leg.shaken)
+            dial.addCallback(lambda tls: tls.wrappedProtocol.shaken)
         return dial.addBoth(_Deadline(self._clock, timeout, dial).over)
+
+    def _protocols(self, inbound: Inbound | None) -> IProtocolFactory:
+        """What makes the protocol of one connection: a leg, perhaps in TLS."""
+        header = None if self._announce is None else self._announce(proxiedOf(inbound))
+        if self.destination.isSecure:
+            factory = TLSMemoryBIOFactory(self._creator, True, self._factory)
+            if header is not None:
+                factory.protocol = partial(_AnnouncedTLS, header)  # type: ignore[assignment]  # it is only called
+            return factory
+        if header is not None:
+            return LegFactory(partial(Leg, partial(_announce, header), self._oneLess))
+        return self._factory
 
     def _gone(self) -> None:
         self.active -= 1

@@ -142,7 +142,9 @@ class Pool:
     # -- picking
 
     def choose(self, ready: Sequence[Backend], inbound: Inbound) -> Backend:
-        """The balancer's choice, or the first if it has none to offer."""
+        """The balancer's choice, or the first if it has none to offer, or there is no other."""
+        if len(ready) == 1:
+            return ready[0]
         try:
             chosen = self._balancer.choose(ready, inbound)
             if chosen in ready:

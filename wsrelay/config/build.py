@@ -8,6 +8,7 @@ are reported at once; only what stands on something broken is left out.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from attrs import define
@@ -24,11 +25,13 @@ from wsrelay.errors import ConfigurationError
 from wsrelay.interfaces import IObserver, IRoutingPolicy
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plans
+from wsrelay.l7.cache import Cache
 from wsrelay.model import Decision, Forward, Refuse, Serve
 from wsrelay.plane.choice import makePlane
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.portable import PortablePlane
 from wsrelay.plane.verdicts import isLater
+from wsrelay.routing.redirect import Redirect
 from wsrelay.routing.table import Rule, Table
 
 __all__ = ["Built", "build", "observersOf"]
@@ -45,6 +48,7 @@ class Built:
     plane: IPlane
     listeners: list[Listener]
     pools: dict[str, Pool]
+    caches: dict[str, Cache]
     plugins: dict[str, Any]
 
 
@@ -85,14 +89,18 @@ class _Builder:
         for name, pool in configuration.pool.items():
             self._pool(name, pool, plane)
         self.problems += checkUses(configuration, self._plugins)
-        plans = Plans(self._pools, self._plugins)
+        caches = {
+            name: Cache(table.settings(), self._relay.clock, time.monotonic)
+            for name, table in configuration.cache.items()
+        }
+        plans = Plans(self._pools, self._plugins, caches)
         rules = Table([self._rule(n, route) for n, route in enumerate(configuration.route, 1)])
         listeners = [
             made
             for name, listener in configuration.listener.items()
             if (made := self._listener(name, listener, plans, plane, rules)) is not None
         ]
-        return Built(plane, listeners, self._pools, self._plugins)
+        return Built(plane, listeners, self._pools, caches, self._plugins)
 
     # -- plugins
 
@@ -142,11 +150,15 @@ class _Builder:
         name = route.name or f"route {number}"
         return Rule(route.matchers(), self._decision(name, route), name)
 
-    def _decision(self, name: str, route: routes.Route) -> Decision:
+    def _decision(self, name: str, route: routes.Route) -> Decision | Redirect:
         if route.pool is not None:
-            return Forward(route.pool, tuple(route.filters), name, route.settings())
+            return Forward(
+                route.pool, tuple(route.filters), name, route.settings(), route.rules(name)
+            )
         if route.respond is not None:
             return route.respond.decision()
+        if route.redirect is not None:
+            return route.redirect.decision(name)
         if route.serve is not None:
             return Serve(self._plugins.get(route.serve))
         return Refuse(route.refuse or "")

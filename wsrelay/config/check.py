@@ -16,10 +16,11 @@ from typing import Any, Generic, TypeVar
 
 from attrs import Factory, define, frozen
 
+from wsrelay.config.caches import Cache
 from wsrelay.config.listeners import FORWARDERS, Listener
-from wsrelay.config.pools import BALANCERS, Pool
+from wsrelay.config.pools import BALANCERS, TLS_KEYS, Pool
 from wsrelay.config.problems import found, unknownName
-from wsrelay.config.routes import ACTIONS, SETTINGS, Route
+from wsrelay.config.routes import ACTIONS, CHANGES, SETTINGS, Route
 from wsrelay.config.schema import Plugin
 
 __all__ = ["Draft", "Part", "check"]
@@ -63,6 +64,7 @@ class Draft:
     listeners: dict[str, Part[Listener]] = Factory(dict)
     routes: list[Part[Route]] = Factory(list)
     pools: dict[str, Part[Pool]] = Factory(dict)
+    caches: dict[str, Part[Cache]] = Factory(dict)
     plugins: dict[str, Part[Plugin]] = Factory(dict)
 
 
@@ -82,7 +84,7 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 
 def _checkNames(draft: Draft) -> Iterator[str]:
-    for parts in (draft.listeners, draft.pools, draft.plugins):
+    for parts in (draft.listeners, draft.pools, draft.caches, draft.plugins):
         for name, part in parts.items():
             if not _NAME.fullmatch(name):
                 yield f'{part.path}: a name has letters, digits, "_", "-" and "." only'
@@ -113,9 +115,13 @@ def _twice(path: str, values: Iterable[str]) -> Iterator[str]:
 _PLAIN = ("tcp:", "tcp6:", "unix:")
 _TLS = ("tls:", "ssl:")
 
-# The keys of a listener that its forwarder does not look at.
+# Forwarders of layer 4.
+_L4 = {"tcp", "tls-terminate", "tls-passthrough"}
+
+# The keys of a listener that its forwarder does not look at; C{headTimeout} is for TLS, too.
 _IDLE_KEYS = {
-    "tcp": ("headTimeout", "keepAliveTimeout", "maxHead", "maxHeaders"),
+    "tcp": ("keepAliveTimeout", "maxHead", "maxHeaders"),
+    "tls-terminate": ("keepAliveTimeout", "maxHead", "maxHeaders"),
     "tls-passthrough": ("keepAliveTimeout", "maxHead", "maxHeaders"),
 }
 
@@ -127,6 +133,7 @@ def _checkListeners(draft: Draft) -> Iterator[str]:
         yield from _refer(part, "policies", "plugin", draft.plugins)
         yield from _refer(part, "pool", "pool", draft.pools)
         yield from _checkForwarder(part, draft)
+        yield from _checkTermination(part)
         yield from _twice(f"{part.path}.endpoint", part.strings("endpoint"))
         for endpoint in part.strings("endpoint"):
             owner = owners.setdefault(endpoint, part)
@@ -138,12 +145,53 @@ def _checkForwarder(part: Part[Listener], draft: Draft) -> Iterator[str]:
     forwarder = _forwarder(part)
     for key in part.given(_IDLE_KEYS.get(forwarder, ())):
         yield f"{part.path}.{key}: has no effect with forwarder {found(forwarder)}"
+    if forwarder == "tcp" and "headTimeout" in part.raw and not _mayEndTLS(part):
+        yield f'{part.path}.headTimeout: has no effect with forwarder "tcp"'
     if forwarder in FORWARDERS and not (draft.routes or draft.plugins or "pool" in part.raw):
         yield f"{part.path}: there is no route, and this listener has no pool"
     if forwarder == "tls-passthrough":
         for endpoint in part.strings("endpoint"):
             if endpoint.startswith(_TLS):
                 yield f"{part.path}.endpoint: {found(endpoint)} ends TLS, so none passes through"
+
+
+def _mayEndTLS(part: Part[Listener]) -> bool:
+    """Whether TLS may end at this listener; C{systemd:} sockets may be anything."""
+    isPlain = all(each.startswith(_PLAIN) for each in part.strings("endpoint"))
+    return "tls" in part.raw or not isPlain
+
+
+def _checkTermination(part: Part[Listener]) -> Iterator[str]:
+    forwarder = _forwarder(part)
+    if "tls" not in part.raw:
+        if forwarder == "tls-terminate":
+            yield f"{part.path}: forwarder {found(forwarder)} needs a [{part.path}.tls] table"
+        return
+    path = f"{part.path}.tls"
+    if forwarder == "tls-passthrough":
+        yield f'{path}: ends TLS, so none passes through; forwarder "tls-terminate" is for that'
+    for endpoint in part.strings("endpoint"):
+        if endpoint.startswith(_TLS):
+            right = f"tcp:{endpoint.split(':')[1]}"
+            yield f"{path}: {found(endpoint)} ends TLS already; it would be {found(right)}"
+    table = part.raw["tls"]
+    if isinstance(table, dict):
+        yield from _checkClients(path, table)
+        if table.get("ciphers") == "modern" and table.get("minimumVersion") == "TLSv1.2":
+            yield f'{path}.minimumVersion: ciphers "modern" are TLS 1.3 only'
+
+
+def _checkClients(path: str, table: dict[str, Any]) -> Iterator[str]:
+    asking = table.get("clientCertificates", "none")
+    if asking == "none":
+        for key in ("clientCA", "clientDepth"):
+            if key in table:
+                yield f'{path}.{key}: has no effect without clientCertificates = "require"'
+    elif "clientCA" not in table:
+        if asking == "require":
+            yield f'{path}.clientCertificates: "require" needs clientCA, by which to trust them'
+        if "clientDepth" in table:
+            yield f"{path}.clientDepth: has no effect without clientCA"
 
 
 def _forwarder(part: Part[Listener]) -> str:
@@ -155,7 +203,7 @@ def _forwarder(part: Part[Listener]) -> str:
 # What only requests have, and what only exchanges and WebSockets have.
 _L7_KEYS = (
     *("host", "method", "path", "pathPrefix", "pathRegex", "header", "query", "cookie"),
-    *("respond", "serve"),
+    *("respond", "redirect", "serve", *CHANGES),
     *("responseTimeout", "maxFrame", "maxMessage", "maxBody", "compression"),
 )
 _TLS_KEYS = ("serverName", "alpn")
@@ -166,6 +214,7 @@ def _checkRoutes(draft: Draft) -> Iterator[str]:
     for part in draft.routes:
         yield from _refer(part, "listener", "listener", draft.listeners)
         yield from _refer(part, "pool", "pool", draft.pools)
+        yield from _refer(part, "cache", "cache", draft.caches)
         yield from _refer(part, "serve", "plugin", draft.plugins)
         yield from _refer(part, "filters", "plugin", draft.plugins)
         yield from _checkAction(part)
@@ -182,7 +231,7 @@ def _checkAction(part: Part[Route]) -> Iterator[str]:
         count = " and ".join(actions) or "none"
         yield f"{part.path}: expected one action ({', '.join(ACTIONS)}), found {count}"
     elif actions != ["pool"]:
-        for key in part.given(("filters", *SETTINGS)):
+        for key in part.given(("filters", *CHANGES, *SETTINGS)):
             yield f"{part.path}.{key}: has no effect with the action {actions[0]}"
 
 
@@ -191,12 +240,11 @@ def _checkLayer(part: Part[Route], draft: Draft) -> Iterator[str]:
     names = part.strings("listener") or list(draft.listeners)
     listeners = [draft.listeners[name] for name in names if name in draft.listeners]
     forwarders = {_forwarder(listener) for listener in listeners}
-    if not forwarders or not forwarders <= {"tcp", "tls-passthrough"}:
+    if not forwarders or not forwarders <= _L4:
         return
     for key in part.given(_L7_KEYS):
         yield f'{part.path}.{key}: needs a listener with forwarder "http" (L7)'
-    endpoints = [each for listener in listeners for each in listener.strings("endpoint")]
-    if forwarders == {"tcp"} and all(each.startswith(_PLAIN) for each in endpoints):
+    if forwarders == {"tcp"} and not any(map(_mayEndTLS, listeners)):
         for key in part.given(_TLS_KEYS):
             yield f'{part.path}.{key}: needs a listener with forwarder "tls-passthrough"'
 
@@ -214,7 +262,10 @@ def _checkPools(draft: Draft) -> Iterator[str]:
 def _checkPool(part: Part[Pool], pool: Pool) -> Iterator[str]:
     yield from _twice(f"{part.path}.backends", (backend.url for backend in pool.backends))
     if not any(backend.destination().isSecure for backend in pool.backends):
-        for key in part.given(("ca", "verify")):
+        for key in part.given(TLS_KEYS):
             yield f"{part.path}.{key}: has no effect, since no backend has TLS (wss, https, tls)"
-    elif pool.ca is not None and not pool.verify:
+        return
+    if pool.ca is not None and not pool.verify:
         yield f"{part.path}.ca: has no effect with verify = false"
+    if pool.key is not None and pool.certificate is None:
+        yield f"{part.path}.key: has no effect without certificate"

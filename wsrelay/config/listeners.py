@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from wsrelay.config.terminating import Termination
 from wsrelay.config.values import (
     Count,
     Endpoints,
@@ -20,7 +21,7 @@ from wsrelay.config.values import (
 __all__ = ["FORWARDERS", "Listener"]
 
 #: What is built in; in the file, a plugin's name may stand in the same place.
-FORWARDERS = ("http", "tcp", "tls-passthrough")
+FORWARDERS = ("http", "tcp", "tls-passthrough", "tls-terminate")
 
 
 class Listener(Table):
@@ -36,8 +37,14 @@ class Listener(Table):
         description='What is done with a connection. "http" reads requests and relays '
         'exchanges and WebSockets (L7); "tcp" relays bytes (L4); "tls-passthrough" relays '
         "the bytes of TLS after reading the server name and protocols from its first "
-        "message (L4). Else the name of a plugin.",
+        'message (L4); "tls-terminate" is "tcp" that insists on a `tls` table. Else the name '
+        "of a plugin.",
         examples=["tls-passthrough"],
+    )
+    tls: Termination | None = Field(
+        default=None,
+        description="Ends TLS here: see `[listener.NAME.tls]`.",
+        examples=[{"certificates": "chat.pem"}],
     )
     pool: Name | None = Field(
         default=None,

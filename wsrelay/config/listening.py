@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 from wsrelay.config import listeners
 from wsrelay.config.problems import nearest
+from wsrelay.config.terminating import makeTerminator
 from wsrelay.errors import ConfigurationError
 from wsrelay.interfaces import IRoutingPolicy
 from wsrelay.l4.forwarders import TCPForwarder, TLSPassthroughForwarder
@@ -29,6 +30,7 @@ _FORWARDERS: dict[str, Any] = {
     "http": HTTPForwarder,
     "tcp": TCPForwarder,
     "tls-passthrough": TLSPassthroughForwarder,
+    "tls-terminate": TCPForwarder,
 }
 
 
@@ -47,9 +49,11 @@ def makeListener(
 
     @param plugins: by name, for a forwarder of its own.
     @param policies: with their names, in the order in which they are asked.
-    @raise ConfigurationError: an endpoint string is none, or the forwarder failed.
+    @raise ConfigurationError: an endpoint string is none, a file of its TLS is not what it
+        should be, or the forwarder failed.
     """
     endpoints = makeEndpoints(name, table, relay.reactor)
+    tls = makeTerminator(name, table.tls) if table.tls else None
     make = _FORWARDERS.get(table.forwarder)
     forwarder = make() if make else plugins.get(table.forwarder)
     if forwarder is None:
@@ -60,7 +64,7 @@ def makeListener(
     otherwise = Forward(table.pool, route=f"listener {name}") if table.pool else None
     try:
         return Listener(
-            name, endpoints, forwarder, policies, relay, plans, plane, settings, otherwise
+            name, endpoints, forwarder, policies, relay, plans, plane, settings, otherwise, tls
         )
     except Exception as error:
         what = f"{type(error).__name__}: {error}"

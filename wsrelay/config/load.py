@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from wsrelay.config.caches import Cache
 from wsrelay.config.check import Draft, Part, check
 from wsrelay.config.listeners import Listener
 from wsrelay.config.pools import Pool
@@ -83,6 +84,7 @@ class _Reader:
             listeners=self._parts("listener", raw, Listener),
             routes=self._routes(raw.get("route", [])),
             pools=self._parts("pool", raw, Pool),
+            caches=self._parts("cache", raw, Cache),
             plugins=self._parts("plugin", raw, Plugin),
         )
         self._problems += check(draft)
@@ -94,6 +96,7 @@ class _Reader:
                 "listener": _tables(draft.listeners),
                 "route": tuple(part.table for part in draft.routes),
                 "pool": {name: self._located(part) for name, part in draft.pools.items()},
+                "cache": _tables(draft.caches),
                 "plugin": _tables(draft.plugins),
             }
         )
@@ -135,9 +138,12 @@ class _Reader:
     def _located(self, part: Part[Pool]) -> Pool | None:
         """The pool, its files found from the directory."""
         pool = part.table
-        if pool is None or pool.ca is None or self._directory is None:
+        if pool is None or self._directory is None:
             return pool
-        return pool.model_copy(update={"ca": str(self._directory.absolute() / pool.ca)})
+        directory = self._directory.absolute()
+        files = {"ca": pool.ca, "certificate": pool.certificate, "key": pool.key}
+        named = {key: str(directory / file) for key, file in files.items() if file is not None}
+        return pool.model_copy(update=named) if named else pool
 
 
 def _tables(parts: dict[str, Part[_Table]]) -> dict[str, _Table | None]:

@@ -15,8 +15,11 @@ from wsrelay.config import pools
 from wsrelay.errors import ConfigurationError
 from wsrelay.plane.engine import IPlane
 from wsrelay.tls.backends import BackendTLS
+from wsrelay.wire.proxyproto import writeProxy1, writeProxy2
 
 __all__ = ["makePool"]
+
+_ANNOUNCED = {"v1": writeProxy1, "v2": writeProxy2}
 
 
 def makePool(
@@ -34,9 +37,16 @@ def makePool(
     balancer = make() if make else plugins.get(table.balancer)
     if balancer is None:
         return None
+    announce = None if table.proxyProtocol is None else _ANNOUNCED[table.proxyProtocol]
     backends = [
         Backend(
-            each.destination(), relay.reactor, tls, each.weight, clock=relay.clock, plane=plane
+            each.destination(),
+            relay.reactor,
+            tls,
+            each.weight,
+            clock=relay.clock,
+            plane=plane,
+            announce=announce,
         )
         for each in table.backends
     ]
@@ -44,9 +54,21 @@ def makePool(
 
 
 def _tls(name: str, table: pools.Pool) -> BackendTLS:
+    named = {"ca": table.ca, "certificate": table.certificate, "key": table.key}
+    files = {key: Path(path) for key, path in named.items() if path is not None}
     try:
-        return BackendTLS(Path(table.ca) if table.ca else None, table.verify)
+        return BackendTLS(
+            files.get("ca"),
+            table.verify,
+            serverName=table.serverName,
+            certificate=files.get("certificate"),
+            key=files.get("key"),
+            minimumVersion=table.minimumVersion,
+        )
     except OSError as error:
-        raise ConfigurationError([f"pool.{name}.ca: {error.filename}: {error.strerror}"]) from None
+        problem = f"{error.filename}: {error.strerror}"
     except ValueError as error:
-        raise ConfigurationError([f"pool.{name}.ca: {error}"]) from None
+        problem = str(error)
+    # It begins with the file that is at fault.
+    key = next(key for key, path in files.items() if problem.startswith((f"{path} ", f"{path}:")))
+    raise ConfigurationError([f"pool.{name}.{key}: {problem}"])

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from wsrelay.config.caches import Cache
 from wsrelay.config.listeners import Listener
 from wsrelay.config.pools import Backend, Pool
 from wsrelay.config.problems import keyOf, quoted
@@ -60,6 +61,7 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("respond = {...} in [[route]]", "route.respond", Answer),
     ("[pool.NAME]", "pool", Pool),
     ("backends = [{...}] in [pool.NAME]", "pool.backends", Backend),
+    ("[cache.NAME]", "cache", Cache),
     ("[plugin.NAME]", "plugin", Plugin),
 )
 

@@ -11,6 +11,14 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from wsrelay import model
+from wsrelay.config.rewriting import (
+    HeaderRules,
+    HostHeader,
+    PathChange,
+    PathPrefix,
+    Redirection,
+    StrippedPrefix,
+)
 from wsrelay.config.values import (
     Compression,
     Cookies,
@@ -37,8 +45,10 @@ from wsrelay.config.values import (
     Text,
 )
 from wsrelay.routing import matchers
+from wsrelay.routing.rewrite import PathRule
+from wsrelay.rules import FieldRules, Rules
 
-__all__ = ["ACTIONS", "CONDITIONS", "SETTINGS", "Answer", "Route"]
+__all__ = ["ACTIONS", "CHANGES", "CONDITIONS", "SETTINGS", "Answer", "Route"]
 
 _DEFAULTS = model.RouteSettings()
 
@@ -166,7 +176,13 @@ class Route(Table):
     respond: Answer | None = Field(
         default=None,
         description="Action (L7): this answer.",
-        examples=[{"status": 301, "headers": {"Location": "https://example.org/"}}],
+        examples=[{"status": 404, "body": "Nothing here.\n"}],
+    )
+    redirect: Redirection | None = Field(
+        default=None,
+        description="Action (L7): send the client elsewhere, with 308 unless a table says "
+        "otherwise.",
+        examples=["https://{host}{target}", {"to": "/new{path}", "status": 302}],
     )
     serve: Name | None = Field(
         default=None,
@@ -183,6 +199,43 @@ class Route(Table):
         description="The filters of what is relayed: names of plugins, in the order in "
         "which they see what goes to the backend.",
         examples=[["redact", "audit"], "redact"],
+    )
+    requestHeaders: HeaderRules | None = Field(
+        default=None,
+        description="Changes of the request's header fields, after the filters have had their "
+        "say (L7). A value that would hold a control character refuses the request (400).",
+        examples=[{"set": {"X-Client": "{client}"}, "remove": "X-Debug-*"}],
+    )
+    responseHeaders: HeaderRules | None = Field(
+        default=None,
+        description="The same for every answer to the client: the backend's, the 101, a "
+        "filter's own, an error page (L7). A field that would hold a control character is left "
+        "out.",
+        examples=[{"set": {"Strict-Transport-Security": "max-age=31536000"}, "remove": "Server"}],
+    )
+    stripPrefix: StrippedPrefix = Field(
+        default="",
+        description="The beginning of the path that the backend does not see, by whole "
+        "segments as in pathPrefix (L7). Another path stays as it is.",
+        examples=["/api"],
+    )
+    replacePath: PathChange | None = Field(
+        default=None,
+        description="Another path for the backend, by a regular expression (L7); after "
+        "stripPrefix. Where it does not match the whole path, that stays as it is.",
+        examples=[{"regex": "/rooms/([0-9]+)", "to": "/v2/room/\\1"}],
+    )
+    addPrefix: PathPrefix = Field(
+        default="",
+        description="What the backend sees in front of the path (L7); after stripPrefix and "
+        "replacePath.",
+        examples=["/v2"],
+    )
+    hostHeader: HostHeader = Field(
+        default="keep",
+        description='The Host that the backend sees (L7): "keep" is the client\'s, "backend" '
+        "that of the backend's URL, anything else is a template.",
+        examples=["backend", "app.internal", "{serverName}"],
     )
     connectTimeout: Seconds = Field(
         default=_DEFAULTS.connectTimeout,
@@ -243,6 +296,24 @@ class Route(Table):
         values: dict[str, Any] = {key: getattr(self, key) or None for key in SETTINGS}
         return model.RouteSettings(**values)
 
+    def rules(self, name: str) -> Rules | None:
+        """
+        What is changed on the way; C{None} is nothing.
+
+        @param name: the route's.
+        """
+        change = self.replacePath
+        replace = (change.regex, change.to) if change else None
+        path = PathRule(self.stripPrefix, replace, self.addPrefix)
+        rules = Rules(
+            name,
+            self.requestHeaders.rules() if self.requestHeaders else FieldRules(),
+            self.responseHeaders.rules() if self.responseHeaders else FieldRules(),
+            None if path == PathRule() else path,
+            "" if self.hostHeader == "keep" else self.hostHeader,
+        )
+        return None if rules == Rules(name) else rules
+
 
 _MATCHERS: Mapping[str, Any] = {
     "listener": matchers.ListenerMatcher,
@@ -263,5 +334,9 @@ _NAMED_MATCHERS: Mapping[str, Any] = {
 
 #: The keys of a route by what they are for.
 CONDITIONS = (*_MATCHERS, *_NAMED_MATCHERS)
-ACTIONS = ("pool", "respond", "serve", "refuse")
+ACTIONS = ("pool", "respond", "redirect", "serve", "refuse")
+CHANGES = (
+    *("requestHeaders", "responseHeaders"),
+    *("stripPrefix", "replacePath", "addPrefix", "hostHeader"),
+)
 SETTINGS = tuple(key for key in Route.model_fields if hasattr(_DEFAULTS, key))

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from wsrelay.config.caches import Cache
 from wsrelay.config.listeners import Listener
 from wsrelay.config.pools import Pool
 from wsrelay.config.routes import Route
@@ -76,6 +77,7 @@ class Configuration(Table):
         default=(), description="Where they go; the first match decides."
     )
     pool: dict[str, Pool] = Field(default={}, description="Groups of backends.")
+    cache: dict[str, Cache] = Field(default={}, description="Response caches.")
     plugin: dict[str, Plugin] = Field(default={}, description="Configured plugins.")
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "Compression",
     "Cookies",
     "Count",
+    "Duration",
     "Endpoints",
     "Expected",
     "Fields",
@@ -146,6 +147,9 @@ Patience = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False),
     Expected("a number of seconds >= 0, where 0 is no limit"),
+]
+Duration = Annotated[
+    float, Field(ge=0, allow_inf_nan=False), Expected("a number of seconds >= 0")
 ]
 Size = Annotated[int, Field(ge=1), Expected("a whole number of bytes > 0")]
 SizeLimit = Annotated[

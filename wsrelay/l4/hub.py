@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.interfaces import IRelay
+from wsrelay.l4.limits import reservedFrom
 from wsrelay.model import Event
 from wsrelay.timers import Timers
 
@@ -30,11 +31,19 @@ class Hub:
 
     @ivar reactor: the reactor.
     @ivar clock: the same time, with timers that cost less.
+    @ivar reservedFrom: the first descriptor that no client is admitted to.
     """
 
-    def __init__(self, reactor: Any, observers: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, reactor: Any, observers: Sequence[Any] = (), reserve: int | None = None
+    ) -> None:
+        """
+        @param reserve: how many descriptors are held back, see
+            L{reservedFrom<wsrelay.l4.limits.reservedFrom>}.
+        """
         self.reactor = reactor
         self.clock = Timers(reactor)
+        self.reservedFrom = reservedFrom(reserve)
         self._observers = tuple(observers)
         # By kind of event, who hears of it: found out once.
         self._hearers: dict[type[Event], tuple[Any, ...]] = {}

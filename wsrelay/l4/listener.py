@@ -8,7 +8,7 @@ behalf of what arrives. What happens to a connection is the forwarder's business
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -22,13 +22,17 @@ from wsrelay.answers import Answer, whenAnswered
 from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
 from wsrelay.l4.plans import Plans
+from wsrelay.l4.reception import received
+from wsrelay.l4.sniff import Arrival
 from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Decision, Forward, Inbound, Refuse, Request, Respond, Serve
 from wsrelay.plane.engine import IPlane
 from wsrelay.plane.legs import Leg, addressOf, takeOver
 from wsrelay.plane.verdicts import isLater
+from wsrelay.tls.facts import NO_TLS, TLSFacts, tlsFacts
+from wsrelay.tls.terminator import Terminator
 
-__all__ = ["Listener", "ListenerSettings", "tlsFacts"]
+__all__ = ["Listener", "ListenerSettings"]
 
 # A policy makes as many different decisions as it likes; what is kept of them is bounded.
 _MOST_NAMED = 1000
@@ -60,6 +64,7 @@ class Listener:
     @ivar relay: what it belongs to.
     @ivar plans: what its decisions need.
     @ivar plane: what moves its bytes.
+    @ivar tls: where TLS ends, if it does so on terms of the listener's own.
     """
 
     def __init__(
@@ -73,10 +78,14 @@ class Listener:
         plane: IPlane,
         settings: ListenerSettings = ListenerSettings(),
         otherwise: Forward | None = None,
+        tls: Terminator | None = None,
+        admit: Callable[[Arrival], bool] | None = None,
     ) -> None:
         """
         @param policies: with their names, in the order in which they are asked.
         @param otherwise: what holds when none of them has an answer.
+        @param tls: ends TLS on all endpoints; then none of them may do that by itself.
+        @param admit: see L{received}.
         """
         self.name = name
         self.relay = relay
@@ -87,7 +96,8 @@ class Listener:
         self._policies = tuple(policies)
         self._otherwise = otherwise
         self._named: dict[Forward, Forward] = {}
-        self._factory = forwarder.forwardingFactory(self)
+        self.tls = tls
+        self._factory = received(self, forwarder.forwardingFactory(self), tls, admit)
         self.ports: list[IListeningPort] = []
 
     async def listen(self) -> None:
@@ -102,9 +112,13 @@ class Listener:
             except Exception as error:
                 raise RelayError(f"listener {self.name}: {_whyNot(error)}") from error
             self.ports.append(self.plane.accept(port))
+        if self.tls is not None:
+            self.tls.start(self.relay.clock)
 
     async def stop(self) -> None:
         """Close every endpoint that was opened; connections stay."""
+        if self.tls is not None:
+            self.tls.stop()
         ports, self.ports = self.ports, []
         for closing in [port.stopListening() for port in ports]:
             if closing is not None:
@@ -115,16 +129,29 @@ class Listener:
         The facts about a client that has just arrived. Where TLS ends at the listener, its
         server name and protocol are among them only once the handshake is complete.
         """
-        serverName, alpn = tlsFacts(leg.transport) if leg.isTLS else (None, ())
+        facts = _factsOf(leg)
         return Inbound(
             self.relay.newId(),
             self.name,
             leg.peer,
             leg.local,
             leg.isTLS,
-            serverName,
-            alpn,
+            facts.serverName,
+            facts.alpn,
             request,
+            certificate=facts.certificate,
+        )
+
+    def isMisdirected(self, inbound: Inbound) -> bool:
+        """
+        Whether a request is for a host that its client has not connected to: TLS ends here, and
+        another certificate would have been chosen for it (RFC 9110 section 15.5.20).
+        """
+        request = inbound.request
+        return (
+            self.tls is not None
+            and request is not None
+            and self.tls.isMisdirected(inbound.serverName, request.host)
         )
 
     def tunnel(self, transport: Any, early: bytes = b"") -> None:
@@ -203,11 +230,8 @@ def _own(answer: Answer[Any]) -> Deferred[Any]:
     return own
 
 
-def tlsFacts(transport: Any) -> tuple[str | None, tuple[str, ...]]:
-    """The server name (SNI) and the protocol (ALPN) that a TLS handshake settled."""
-    name = transport.getHandle().get_servername()
-    protocol = getattr(transport, "negotiatedProtocol", None)
-    return (
-        name.decode("ascii", "replace").lower() if name else None,
-        (protocol.decode("ascii", "replace"),) if protocol else (),
-    )
+def _factsOf(leg: Leg) -> TLSFacts:
+    if not leg.isTLS:
+        return NO_TLS
+    # A leg of a stranger's connection does not know its own.
+    return leg.facts if isinstance(leg, Arrival) else tlsFacts(leg.transport)

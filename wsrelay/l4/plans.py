@@ -9,6 +9,7 @@ flows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
@@ -33,6 +34,7 @@ class Plan:
     @ivar messageFilters: for each direction those that are interested, in the order in
         which messages of that direction meet them.
     @ivar streamFilters: in order towards the backend.
+    @ivar cache: where answers are kept (L7), or C{None}.
     """
 
     forward: Forward
@@ -40,6 +42,7 @@ class Plan:
     requestFilters: tuple[tuple[str, IRequestFilter], ...]
     messageFilters: Mapping[Direction, tuple[tuple[str, IMessageFilter], ...]]
     streamFilters: tuple[tuple[str, IStreamFilter], ...]
+    cache: Any = None
 
     def level(self, direction: Direction) -> Interest:
         """How much of a WebSocket's direction is looked at."""
@@ -49,8 +52,14 @@ class Plan:
 class Plans:
     """Makes plans and keeps them."""
 
-    def __init__(self, pools: Mapping[str, Pool], plugins: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        plugins: Mapping[str, Any],
+        caches: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._pools = pools
+        self._caches = caches
         self._plugins = plugins
         self._plans: dict[Forward, Plan] = {}
 
@@ -58,7 +67,7 @@ class Plans:
         """
         The plan of a decision.
 
-        @raise PluginFault: a policy named a pool or filter that is not configured, or a
+        @raise PluginFault: a policy named a pool, filter or cache that is not configured, or a
             filter's C{interest} raised.
         """
         plan = self._plans.get(forward)
@@ -72,6 +81,8 @@ class Plans:
     def _make(self, forward: Forward) -> Plan:
         if forward.pool not in self._pools:
             raise PluginFault(forward.route, f"no pool is named {forward.pool!r}")
+        if forward.cache and forward.cache not in self._caches:
+            raise PluginFault(forward.route, f"no cache is named {forward.cache!r}")
         for name in forward.filters:
             if name not in self._plugins:
                 raise PluginFault(forward.route, f"no plugin is named {name!r}")
@@ -88,6 +99,7 @@ class Plans:
                 ),
             },
             tuple(pair for pair in filters if IStreamFilter.providedBy(pair[1])),
+            self._caches[forward.cache] if forward.cache else None,
         )
 
 

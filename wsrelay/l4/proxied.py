@@ -6,7 +6,8 @@ Twisted has this too, but closes when the header comes in pieces, tells nobody w
 come, so that a server that speaks first is never reached, and has no half-close. So the leg
 reads the header itself, and stays what it is: the protocol of its own transport.
 
-Anybody who can connect here can say to be anybody; see L{wsrelay.wire.proxyproto}.
+Anybody who can connect here can say to be anybody. Where balancers have addresses, a listener
+names their networks instead; see L{wsrelay.l4.announcing}.
 """
 
 from __future__ import annotations
@@ -18,19 +19,17 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.logger import Logger
 from twisted.protocols.haproxy import proxyEndpoint
 from zope.interface import implementer
 
-from wsrelay.errors import BadRequest, ClientFault
-from wsrelay.l4.forwarders import ArrivalFactory
-from wsrelay.l4.sniff import Arrival, Patience
-from wsrelay.wire.proxyproto import Proxied, ProxyReader
+from wsrelay.l4.announcing import Balancers, announce
+from wsrelay.l4.reception import ArrivalFactory
+from wsrelay.l4.sniff import Arrival
 
-__all__ = ["Announcement", "ProxiedEndpoint", "endpointFrom"]
+__all__ = ["ProxiedEndpoint", "endpointFrom"]
 
-_log = Logger()
 _PREFIX = "haproxy:"
+_EVERYBODY = Balancers()
 
 
 def endpointFrom(reactor: Any, description: str, timeout: float) -> IStreamServerEndpoint:
@@ -44,39 +43,6 @@ def endpointFrom(reactor: Any, description: str, timeout: float) -> IStreamServe
         return serverFromString(reactor, description)  # type: ignore[no-any-return]  # not typed
     inner = serverFromString(reactor, description.removeprefix(_PREFIX))
     return ProxiedEndpoint(inner, reactor, timeout)
-
-
-class Announcement(Patience):
-    """In charge of a leg until the header is complete; what came behind it is held."""
-
-    def __init__(
-        self,
-        clock: Any,
-        leg: Arrival,
-        timeout: float,
-        read: Callable[[Proxied], None],
-        failed: Callable[[ClientFault], None],
-    ) -> None:
-        """
-        @param timeout: seconds for the whole header.
-        @param read: called once with what it said; the leg holds still then.
-        @param failed: called once instead: no header, malformed, too late, or gone.
-        """
-        super().__init__(clock, leg, timeout, "PROXY header", failed)
-        self._read = read
-        self._reader = ProxyReader()
-        leg.hand(self)
-
-    def received(self, data: bytes) -> None:
-        """More of it."""
-        try:
-            proxied = self._reader.feed(data)
-        except BadRequest as error:
-            self.give(error)
-            return
-        if proxied is not None:
-            self.let(self._reader.rest)
-            self._read(proxied)
 
 
 @implementer(IStreamServerEndpoint)
@@ -98,15 +64,4 @@ class ProxiedEndpoint:
         return self._endpoint.listen(factory)
 
     def _arrived(self, arrived: Callable[[Arrival], None], leg: Arrival) -> None:
-        balancer = leg.peer
-
-        def read(proxied: Proxied) -> None:
-            leg.proxied = proxied
-            leg.resumeProducing()
-            arrived(leg)
-
-        def failed(error: ClientFault) -> None:
-            _log.warn("{balancer}: {detail}", balancer=str(balancer), detail=error.detail)
-            leg.abort()
-
-        Announcement(self._clock, leg, self._timeout, read, failed)
+        announce(leg, _EVERYBODY, self._clock, self._timeout, arrived)

@@ -22,6 +22,7 @@ from zope.interface import implementer
 from wsrelay.errors import BadRequest, ClientFault, RequestTimeout
 from wsrelay.model import Address
 from wsrelay.plane.legs import Leg
+from wsrelay.tls.facts import NO_TLS, tlsFacts
 from wsrelay.wire.clienthello import ClientHello, HelloReader
 from wsrelay.wire.proxyproto import Proxied
 
@@ -38,16 +39,18 @@ class Arrival(Leg):
 
     @ivar hasShaken: whether the TLS handshake is complete, where TLS ends here.
     @ivar shaken: called when it is.
+    @ivar facts: what the handshake has settled.
     @ivar proxied: what a balancer in front said about the client.
     """
 
-    __slots__ = ("hasShaken", "proxied", "shaken")
+    __slots__ = ("facts", "hasShaken", "proxied", "shaken")
 
     def __init__(self, made: Callable[[Any], None] | None = None) -> None:
         """@param made: called once, when the connection is there."""
         super().__init__(made)
         self.hasShaken = False
         self.shaken: Callable[[], None] | None = None
+        self.facts = NO_TLS
         self.proxied = _NOT_PROXIED
 
     @property
@@ -63,8 +66,21 @@ class Arrival(Leg):
     def handshakeCompleted(self) -> None:
         """Encryption has started."""
         self.hasShaken = True
+        if self.isTLS:
+            self.facts = tlsFacts(self.transport)
         if self.shaken is not None:
             self.shaken()
+
+    def whenGone(self, call: Callable[[], None]) -> None:
+        """Call C{call} at the end of the connection, after those who were called for before."""
+        before = self._gone
+
+        def gone() -> None:
+            if before is not None:
+                before()
+            call()
+
+        self._gone = gone
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""

@@ -21,6 +21,7 @@ from wsrelay.backends.backend import Backend
 from wsrelay.backends.pool import Dialled, Pool
 from wsrelay.errors import BackendFault
 from wsrelay.l7.origin import Hearer, Origin
+from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Inbound, RouteSettings
 from wsrelay.plane.legs import Leg
 
@@ -144,6 +145,11 @@ class Errand:
     def producer(self) -> Any:
         """Pauses the response's body."""
         return self.origin
+
+    @property
+    def trailers(self) -> Trailers:
+        """Behind the response's body, once it is complete."""
+        return () if self.origin is None else self.origin.trailers
 
     @property
     def isFull(self) -> bool:

@@ -11,10 +11,11 @@ The client's side is a L{Door}: a connection of ours, or a C{twisted.web} reques
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol as TypingProtocol
 
+from attrs import evolve
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -43,6 +44,7 @@ from wsrelay.l7.fields import framed, outboundRequest, outboundResponse
 from wsrelay.l7.filtering import runFilters
 from wsrelay.l7.pages import page, withoutBody
 from wsrelay.l7.serve import Served
+from wsrelay.l7.trailers import Trailers, announced, areTaken, passing
 from wsrelay.l7.upgrade import Upgrade
 from wsrelay.model import (
     Counts,
@@ -64,7 +66,7 @@ from wsrelay.model import (
 )
 from wsrelay.plane.legs import Leg
 from wsrelay.plane.verdicts import isLater
-from wsrelay.wire.bodies import LAST_CHUNK, BodyKind, Framing, chunk, requestFraming
+from wsrelay.wire.bodies import BodyKind, Framing, chunk, lastChunk, requestFraming
 from wsrelay.wire.handshake import wantsUpgrade
 from wsrelay.wire.heads import writeRequest
 
@@ -72,7 +74,13 @@ __all__ = ["Door", "Exchange"]
 
 _log = Logger()
 _NO_BODY = Framing(BodyKind.NONE)
-_CLOSE = ((b"Connection", b"close"),)
+# What a backend is told about its connection: whether it may stay, and trailers are taken.
+_OPTIONS: Mapping[tuple[bool, bool], tuple[tuple[bytes, bytes], ...]] = {
+    (True, False): (),
+    (False, False): ((b"Connection", b"close"),),
+    (True, True): ((b"TE", b"trailers"), (b"Connection", b"TE")),
+    (False, True): ((b"TE", b"trailers"), (b"Connection", b"TE, close")),
+}
 
 
 class Door(TypingProtocol):
@@ -109,8 +117,8 @@ class Door(TypingProtocol):
     def content(self, data: bytes) -> None:
         """Send some of its body."""
 
-    def end(self) -> None:
-        """The response is complete."""
+    def end(self, trailers: Trailers = ()) -> None:
+        """The response is complete, and these are behind it."""
 
     def cut(self) -> None:
         """The response will never be complete."""
@@ -151,7 +159,7 @@ class Exchange:
         self._isAnswered = False
         self._isOver = False
         self._framing = _NO_BODY
-        self._head = b""
+        self._answered = _NO_BODY
         self._clock = listener.relay.clock
         self._moved = 0.0
         self._limit = 0.0
@@ -167,6 +175,9 @@ class Exchange:
                 self._upgrade = Upgrade(self)
             else:
                 self._framing = requestFraming(self._request)
+                if "trailer" in self._request.headers:
+                    names = announced(self._request.headers)
+                    self._framing = evolve(self._framing, trailer=names)
             decision: Any = self.listener.decide(self.inbound)
             if not isLater(decision):
                 self._decided(decision)
@@ -227,28 +238,23 @@ class Exchange:
     def _connect(self) -> None:
         """The filters have had their say: write the head, so that a bad one is never dialled
         for, and dial."""
-        outbound = self.outbound
+        outbound, plan = self.outbound, self._plan
         if (outbound.method == "HEAD") is not (self._request.method == "HEAD"):
             raise PluginFault("filter", f"made {outbound.method} of {self._request.method}")
+        isUpgrade = self._upgrade is not None
         if self._upgrade is not None:
             fields = self._upgrade.fields(outbound.headers)
         else:
-            extra = () if self._plan.pool.keepsAlive else _CLOSE
-            fields = framed(outbound.headers, self._framing, extra)
-        try:
-            isChecked = not self._plan.requestFilters
-            self._head = writeRequest(outbound.method, outbound.target, fields, isChecked)
-        except ValueError as error:
-            raise PluginFault("filter", f"edited the request: {error}") from error
-        outgoing = Outgoing(
-            outbound.method,
-            self._head,
-            self._upgrade is not None,
-            self._framing.kind is not BodyKind.NONE,
-        )
-        self._errand = Errand(
-            self._plan.pool, self.inbound, self.route.settings, outgoing, self, self._clock
-        )
+            options = _OPTIONS[plan.pool.keepsAlive, areTaken(self._request)]
+            fields = framed(outbound.headers, self._framing, options)
+        sent = (plan, outbound.method, outbound.target, isUpgrade, self._framing)
+        outgoing = _written(*sent, fields)
+        inbound, clock = self.inbound, self._clock
+        if plan.cache is None or isUpgrade:
+            self._errand = Errand(plan.pool, inbound, self.route.settings, outgoing, self, clock)
+        else:
+            make = partial(_errandFor, sent, inbound, clock)
+            self._errand = plan.cache.errand(outbound, inbound, self, make, plan.pool.name)
         self._errand.begin()
 
     def dialled(self, backend: Backend, leg: Leg) -> None:
@@ -321,13 +327,13 @@ class Exchange:
             isChunked = self._framing.kind is BodyKind.CHUNKED
             self._errand.send(chunk(data) if isChunked else data)
 
-    def uploadEnded(self) -> None:
-        """The whole request's body came."""
+    def uploadEnded(self, trailers: Trailers = ()) -> None:
+        """The whole request's body came, and these behind it."""
         self._isUploading = False
         if self._errand is not None:
             self._moved = self._clock.seconds()
             if self._framing.kind is BodyKind.CHUNKED:
-                self._errand.send(LAST_CHUNK)
+                self._errand.send(lastChunk(passing(trailers, self._framing.trailer)))
             self._errand.fed()
 
     # -- the response: hears of the fetch
@@ -376,6 +382,9 @@ class Exchange:
             # There is a length but no body (RFC 9110 section 8.6).
             for length in response.headers.rawAll(b"content-length"):
                 framing = Framing(BodyKind.LENGTH, int(length))
+        if "trailer" in response.headers and areTaken(self._request):
+            # For a client that takes none they end here.
+            framing = self._answered = evolve(framing, trailer=announced(response.headers))
         status, reason = self.response.status, self.response.reason
         self.door.head(status, reason, self.response.headers, framing)
         self._isAnswered = True
@@ -395,15 +404,21 @@ class Exchange:
 
     def completed(self) -> None:
         """The whole response was relayed."""
-        self.life.end(Party.BACKEND, f"answered {self.life.status}")
+        if self.life.backend:
+            self.life.end(Party.BACKEND, f"answered {self.life.status}")
+        else:
+            self.life.end(Party.RELAY, f"answered {self.life.status} from the cache")
+        names = self._answered.trailer
+        trailers = passing(self._errand.trailers, names) if names else ()
         self._errand = None
         self._over()
         self._close()
-        self.door.end()
+        self.door.end(trailers)
 
     def failed(self, error: BackendFault) -> None:
         """The backend will not complete it."""
-        self.fail(type(error)(f"{self.life.backend} {error.detail}"))
+        backend = self.life.backend
+        self.fail(type(error)(f"{backend} {error.detail}") if backend else error)
 
     def _switch(self, response: Response, framing: Framing) -> None:
         """The 101 is true: from here on it is a session."""
@@ -478,3 +493,34 @@ class Exchange:
         if self._errand is not None:
             self._errand.cancel()
             self._errand = None
+
+
+def _written(
+    plan: Plan,
+    method: str,
+    target: str,
+    isUpgrade: bool,
+    framing: Framing,
+    fields: list[tuple[bytes, bytes]],
+) -> Outgoing:
+    """The head of a request with these fields, ready to be sent."""
+    try:
+        head = writeRequest(method, target, fields, isChecked=not plan.requestFilters)
+    except ValueError as error:
+        raise PluginFault("filter", f"edited the request: {error}") from error
+    return Outgoing(method, head, isUpgrade, framing.kind is not BodyKind.NONE)
+
+
+def _errandFor(
+    sent: tuple[Plan, str, str, bool, Framing],
+    inbound: Inbound,
+    clock: Any,
+    fields: Iterable[tuple[bytes, bytes]],
+    hearer: Any,
+) -> Errand:
+    """An errand with these fields, for a cache; it may be sent when the exchange is over."""
+    plan, *_, framing = sent
+    outgoing = _written(
+        *sent, framed(Headers(fields), framing, _OPTIONS[plan.pool.keepsAlive, False])
+    )
+    return Errand(plan.pool, inbound, plan.forward.settings, outgoing, hearer, clock)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from wsrelay.l7.forwarded import Saying, sayXForwarded
 from wsrelay.model import (
-    Address,
     Headers,
     Inbound,
     MutableHeaders,
@@ -21,10 +21,10 @@ from wsrelay.model import (
     Request,
     Response,
 )
+from wsrelay.rules import FRAMING, HANDSHAKE, HOP_BY_HOP
 from wsrelay.wire.bodies import BodyKind, Framing
 
 __all__ = [
-    "endToEnd",
     "framed",
     "mayHaveBody",
     "outboundRequest",
@@ -33,29 +33,7 @@ __all__ = [
     "shaken",
 ]
 
-# RFC 9110 section 7.6.1, and what the HTTP/1 of the field's past left behind.
-_HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"http2-settings",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-
-# Written by the relay at the end, so that no filter and no peer can contradict its framing.
-_FRAMING = frozenset({b"content-length"}) | _HOP_BY_HOP
-_HANDSHAKE = frozenset(
-    {b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-key"}
-    | {b"sec-websocket-version"}
-)
-_UPGRADE = _FRAMING | _HANDSHAKE
+_UPGRADE = FRAMING | HANDSHAKE
 
 # What a client says about itself here is not believed: the relay says it, or nobody does.
 # Besides these, everything that begins with X-Forwarded (RFC 7239, RFC 9440 section 4).
@@ -94,19 +72,26 @@ def saysClose(request: Request) -> bool:
     return any(token.lower() == "close" for token in request.headers.tokens("connection"))
 
 
-def endToEnd(headers: Headers, without: frozenset[bytes]) -> MutableHeaders:
-    """The fields that are meant for the other side, except those in C{without}."""
-    gone = _gone(headers, without)
-    return MutableHeaders([pair for pair in headers.raw if pair[0].lower() not in gone])
+class _Known(dict[bytes, bool]):
+    """
+    By a field's name as it was written, whether it stays behind. The same few dozen names stand
+    in almost every head. Peers choose the keys, so there are few, and short ones only.
+    """
 
+    __slots__ = ("_names", "_withForwarding")
 
-def _gone(headers: Headers, without: frozenset[bytes]) -> frozenset[bytes]:
-    """C{without}, and what Connection names."""
-    values = headers.rawAll(b"connection")
-    if not values or (len(values) == 1 and values[0].lower() in _HOP_BY_HOP):
-        return without
-    named = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
-    return without | (named - _PROTECTED)
+    def __init__(self, names: frozenset[bytes], withForwarding: bool = False) -> None:
+        self._names = names
+        self._withForwarding = withForwarding
+
+    def __missing__(self, name: bytes) -> bool:
+        lower = name.lower()
+        stays = lower in self._names or (self._withForwarding and _isForwarding(lower))
+        if len(name) <= 40:
+            if len(self) >= 1024:
+                self.clear()
+            self[name] = stays
+        return stays
 
 
 def _isForwarding(name: bytes) -> bool:
@@ -115,37 +100,40 @@ def _isForwarding(name: bytes) -> bool:
     return name in _FORWARDING or name.startswith(b"x-forwarded")
 
 
-def outboundRequest(inbound: Inbound, isUpgrade: bool, authority: str) -> OutboundRequest:
+_NOT_REQUESTED = _Known(FRAMING, withForwarding=True)
+_NOT_ASKED = _Known(_UPGRADE, withForwarding=True)
+_NOT_FRAMED = _Known(FRAMING)
+_NOT_SHAKEN = _Known(_UPGRADE)
+
+
+def _endToEnd(headers: Headers, known: _Known) -> list[tuple[bytes, bytes]]:
+    """The fields that are meant for the other side."""
+    fields = [pair for pair in headers.raw if not known[pair[0]]]
+    values = headers.rawAll(b"connection")
+    if values and (len(values) > 1 or values[0].lower() not in HOP_BY_HOP):
+        named = {token.strip(b" \t").lower() for value in values for token in value.split(b",")}
+        if gone := named - _PROTECTED:
+            fields = [pair for pair in fields if pair[0].lower() not in gone]
+    return fields
+
+
+def outboundRequest(
+    inbound: Inbound, isUpgrade: bool, authority: str, says: Saying = sayXForwarded
+) -> OutboundRequest:
     """
     The request as filters get it to edit.
 
     @param authority: for C{Host}, when an HTTP/1.0 client sent none.
+    @param says: what the backend is told about the client.
     """
     request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
-    gone = _gone(request.headers, _UPGRADE if isUpgrade else _FRAMING)
-    fields = []
-    for pair in request.headers.raw:
-        name = pair[0].lower()
-        # What is not believed begins with one of these letters.
-        if name not in gone and not (name[0] in b"cfx" and _isForwarding(name)):
-            fields.append(pair)
+    fields = _endToEnd(request.headers, _NOT_ASKED if isUpgrade else _NOT_REQUESTED)
     hosts = request.headers.rawAll(b"host")
     if not hosts:
         hosts = [authority.encode("ascii")]
         fields.append((b"Host", hosts[0]))
-    fields += (
-        (b"X-Forwarded-For", _nameOf(inbound.client)),
-        (b"X-Forwarded-Proto", b"https" if inbound.secure else b"http"),
-        (b"X-Forwarded-Host", hosts[0]),
-    )
+    fields += says(inbound, hosts[0])
     return OutboundRequest(request.method, request.target, MutableHeaders(fields))
-
-
-def _nameOf(client: Address) -> bytes:
-    """The address of a client, an IPv4 one never in IPv6; a UNIX socket has none."""
-    if ":" not in client.host:
-        return client.host.encode("ascii")
-    return b"unknown" if client.ip is None else str(client.ip).encode("ascii")
 
 
 def framed(
@@ -155,11 +143,13 @@ def framed(
     The fields as they are written: C{headers} with nothing but this C{framing}, and
     C{extra}.
     """
-    fields = [pair for pair in headers.raw if pair[0].lower() not in _FRAMING]
+    fields = [pair for pair in headers.raw if not _NOT_FRAMED[pair[0]]]
     if framing.kind is BodyKind.LENGTH:
         fields.append((b"Content-Length", b"%d" % framing.length))
     elif framing.kind is BodyKind.CHUNKED:
         fields.append((b"Transfer-Encoding", b"chunked"))
+        if framing.trailer:
+            fields.append((b"Trailer", b", ".join(framing.trailer)))
     fields += extra
     return fields
 
@@ -171,10 +161,10 @@ def shaken(
     The fields of a WebSocket handshake, or of its 101, as they are written: C{headers}
     without any field of the handshake itself, and C{handshake}.
     """
-    return [pair for pair in headers.raw if pair[0].lower() not in _UPGRADE] + [*handshake]
+    return [pair for pair in headers.raw if not _NOT_SHAKEN[pair[0]]] + [*handshake]
 
 
 def outboundResponse(response: Response, isUpgrade: bool) -> OutboundResponse:
     """A response as filters get it to edit."""
-    headers = endToEnd(response.headers, _UPGRADE if isUpgrade else _FRAMING)
-    return OutboundResponse(response.status, response.reason, headers)
+    fields = _endToEnd(response.headers, _NOT_SHAKEN if isUpgrade else _NOT_FRAMED)
+    return OutboundResponse(response.status, response.reason, MutableHeaders(fields))

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from wsrelay.backends.pool import Dialled, Pool
 from wsrelay.errors import BackendFault, BadResponse, RelayError
 from wsrelay.l7.linger import Linger
+from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Response
 from wsrelay.plane.legs import Leg
 from wsrelay.wire.bodies import BodyKind, BodyReader, Framing, bodyReader, responseFraming
@@ -67,6 +68,7 @@ class Origin:
     @ivar backend: where it leads.
     @ivar leg: the connection.
     @ivar isFull: whether the backend does not read what it is sent.
+    @ivar trailers: behind the body of the last response.
     @ivar hasHeard: whether the backend has said anything since the request was sent.
     """
 
@@ -95,6 +97,7 @@ class Origin:
         "isFull",
         "leg",
         "received",
+        "trailers",
     )
 
     def __init__(self, pool: Pool, dialled: Dialled, clock: Any, patience: float) -> None:
@@ -113,6 +116,7 @@ class Origin:
         self._linger: Linger | None = None
         self._source: Any = None
         self.isFull = False
+        self.trailers: Trailers = ()
         self._hearer: Any = None
         self._failed: Callable[[BackendFault], None] = _unheard
         self.received: Callable[[bytes], None] = self._unasked
@@ -238,6 +242,8 @@ class Origin:
                 self._interims += 1
                 if self._interims > _MAX_INTERIM:
                     raise BadResponse("interim responses without end")
+                # One with content is none.
+                responseFraming(response, self._method)
                 self._hearer.interim(response)
                 if self._hearer is None:
                     return
@@ -322,8 +328,9 @@ class Origin:
     # -- ends
 
     def _complete(self, rest: bytes) -> None:
-        hearer = self._hearer
+        hearer, body = self._hearer, self._body
         self._failed = _unheard
+        self.trailers = () if body is None else body.trailers
         mayStay = self._mayStay and self._isFed and not rest and self._stopped is None
         self._over()
         if not (mayStay and self._pool.keep(self.backend, self)):

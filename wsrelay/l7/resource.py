@@ -30,6 +30,7 @@ from wsrelay.l4.plans import Plans
 from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.pages import page, phrase
+from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Forward, Headers, Inbound, Request, Respond, RouteSettings
 from wsrelay.plane.choice import makePlane
 from wsrelay.plane.legs import Leg, addressOf, takeOver
@@ -208,8 +209,8 @@ class _ResourceDoor:
     def flush(self) -> None:
         """The site sends the head with the first of the body."""
 
-    def end(self) -> None:
-        """The response is complete."""
+    def end(self, trailers: Trailers = ()) -> None:
+        """The response is complete; C{twisted.web} knows no trailers."""
         if not self._isOver:
             self._over()
             if self._request.producer is not None:

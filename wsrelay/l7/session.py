@@ -9,7 +9,7 @@ wants the end, the session puts its own on the wire, between two frames:
 ========================  ===========================  ===========================
 what happened             the side at fault is told    the other side is told
 ========================  ===========================  ===========================
-a rule was broken         1002, 1007 or 1009           1001 (backend), 1011 (client)
+a rule was broken         1002, 1007, 1008 or 1009     1001 (backend), 1011 (client)
 the client vanished                                    1001
 the backend vanished                                   1011
 a filter raised           1011                         1011

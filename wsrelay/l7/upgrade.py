@@ -135,6 +135,8 @@ class Upgrade:
             self._levels[direction],
             maxFrame=settings.maxFrame,
             maxMessage=settings.maxMessage,
+            maxFragments=settings.maxFragments,
+            maxControlRate=settings.maxControlRate,
             rsv=_rsvOf(self._extensions),
         )
         if lane.level is Interest.MESSAGES:

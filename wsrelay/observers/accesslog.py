@@ -5,10 +5,15 @@ One line about each tunnel, exchange and session, when it has ended.
 The line says who ended it, in which phase and why; for a WebSocket also the close code that
 each side saw. Its fields are named as in the events and the configuration, so that a JSON
 log can be searched for them.
+
+What a peer said is shown with everything escaped that is no plain text, cut where it is very
+long, and without the secrets that a L{Mask<wsrelay.observers.masks.Mask>} knows. Header fields
+other than C{Host}, Authorization and cookies among them, are never part of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.logger import Logger
@@ -16,6 +21,7 @@ from zope.interface import implementer
 
 from wsrelay.interfaces import IObserver
 from wsrelay.model import Closed, Counts, Direction, Event, Kind, Party
+from wsrelay.observers.masks import SECRETS, Mask
 
 __all__ = ["AccessLog"]
 
@@ -28,10 +34,14 @@ class AccessLog:
 
     hears = (Closed,)
 
+    def __init__(self, secrets: Sequence[str] = SECRETS) -> None:
+        """@param secrets: query parameters whose values are not told."""
+        self._mask = Mask(secrets)
+
     def observe(self, event: Event) -> None:
         """Write it."""
         if isinstance(event, Closed):
-            _log.info(_FORMATS[event.kind], **_fields(event))
+            _log.info(_FORMATS[event.kind], **_fields(event, self._mask))
 
 
 _HEAD = "{id} {client} > {listener} > {route} > {backend} "
@@ -45,10 +55,13 @@ _FORMATS = {
     ),
 }
 _NONE = Counts()
+_MASK = Mask()
+# Of what a peer said, in characters; a name in DNS, or a path that somebody typed, is shorter.
+_LONGEST = 1024
 _UP, _DOWN = Direction.TO_BACKEND, Direction.TO_CLIENT
 
 
-def _fields(event: Closed) -> dict[str, Any]:
+def _fields(event: Closed, mask: Mask = _MASK) -> dict[str, Any]:
     """What the line says; a dash where there is nothing to say."""
     inbound, reason, counts = event.inbound, event.reason, event.counts
     up, down = counts.get(_UP, _NONE), counts.get(_DOWN, _NONE)
@@ -63,7 +76,7 @@ def _fields(event: Closed) -> dict[str, Any]:
         "duration": round(event.duration, 3),
         "party": reason.party.value,
         "phase": reason.phase.value,
-        "detail": _shown(reason.detail),
+        "detail": _shown(mask(reason.detail[:_LONGEST])),
         "bytesToBackend": up.bytes,
         "bytesToClient": down.bytes,
     }
@@ -73,8 +86,9 @@ def _fields(event: Closed) -> dict[str, Any]:
         request = inbound.request
         fields["method"] = _shown(request.method if request else "")
         fields["host"] = _shown(request.host if request else "")
-        # Query strings carry tokens.
-        fields["target"] = _shown(request.path if request else "")
+        # In the line it stands between quotation marks.
+        target = mask(request.target[:_LONGEST]) if request else ""
+        fields["target"] = _shown(target).replace('"', "%22")
         fields["status"] = event.status
     if event.kind is Kind.SESSION:
         fields["clientSaw"] = event.codes.get(Party.CLIENT, "-")
@@ -85,7 +99,9 @@ def _fields(event: Closed) -> dict[str, Any]:
 
 
 def _shown(text: str) -> str:
-    """Nothing that a peer sent may move the cursor or end the line."""
+    """Nothing that a peer sent may move the cursor, turn the text around or end the line."""
+    if len(text) >= _LONGEST:
+        text = text[:_LONGEST] + "..."
     if text.isprintable():
         return text or "-"
     return text.encode("unicode_escape").decode("ascii")

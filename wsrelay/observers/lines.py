@@ -25,6 +25,9 @@ __all__ = ["LINES", "jsonLine", "logObserver", "textLine"]
 # What Twisted's older logging leaves in every event; the message has it all.
 _LEGACY = frozenset(("format", "isError", "message", "printed", "system", "time", "why"))
 
+# Of one message, traceback or field, in characters.
+_LONGEST = 65536
+
 # Twisted says this of every port, by the name of our class; the relay says it better.
 _NOISE = re.compile(r"\S+ starting on \S+|\(\w+ Port \S+ Closed\)")
 
@@ -49,7 +52,7 @@ def textLine(event: Mapping[str, Any]) -> str:
         if message.isprintable() and event.get("log_level") is LogLevel.info:
             return f"{_when(event)} {message}\n"
     else:
-        message = f"{message}\n{failure.getTraceback()}"
+        message = f"{message}\n{_bounded(failure.getTraceback())}"
     level = _level(event)
     head = _when(event) + (f" {level}: " if level != "info" else " ")
     first, *others = message.splitlines() or [""]
@@ -71,8 +74,9 @@ def jsonLine(event: Mapping[str, Any]) -> str:
         if not key.startswith("log_") and key not in _LEGACY and key not in line:
             line[key] = _plain(value)
     if failure := event.get("log_failure"):
-        line["traceback"] = failure.getTraceback()
-    return json.dumps(line) + "\n"
+        line["traceback"] = _bounded(failure.getTraceback())
+    # The one control character that JSON leaves as it is.
+    return json.dumps(line).replace("\x7f", "\\u007f") + "\n"
 
 
 LINES = {"text": textLine, "json": jsonLine}
@@ -84,10 +88,10 @@ def _message(event: Mapping[str, Any]) -> str:
     words = event.get("log_format")
     if isinstance(words, str) and "(" not in words:
         try:
-            return words.format_map(event)
+            return _bounded(words.format_map(event))
         except Exception:
             pass  # its own formatter says what is wrong with the event
-    return formatEvent(dict(event))
+    return _bounded(formatEvent(dict(event)))
 
 
 def _isNoise(message: str) -> bool:
@@ -115,19 +119,29 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
+def _bounded(text: str) -> str:
+    """Both ends of what is very long: a traceback has its cause at the end."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters ...\n{text[-half:]}"
+
+
 def _plain(value: Any) -> Any:
     """Something that JSON has; NaN and infinities are text too."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return _bounded(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float) and value - value == 0:
         return value
     if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
+        return _bounded(value.decode("utf-8", "backslashreplace"))
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     try:
-        return str(value)
+        return _bounded(str(value))
     except Exception:
         return f"<{type(value).__name__}>"

@@ -14,9 +14,14 @@ void flow_later(Flow *f)
     Plane *p = f->source->link->plane;
     if (f->is_later || f->source->link->is_dead) return;
     f->is_later = 1;
-    f->next_later = p->later;
-    if (!p->later && !p->running) eventfd_write(p->wake, 1);
-    p->later = f;
+    f->next_later = NULL;
+    if (p->later) {
+        p->latest->next_later = f;
+    } else {
+        p->later = f;
+        if (!p->running) eventfd_write(p->wake, 1);
+    }
+    p->latest = f;
 }
 
 void flow_put(Flow *f, const uint8_t *p, size_t n)
@@ -233,10 +238,16 @@ static int flow_read(Flow *f)
     return !is_short;
 }
 
+/* Whether nothing but its turn keeps a flow from handling what stands in f->in. */
+static int flow_may_take(const Flow *f)
+{
+    return !f->waiting && !f->crowded && (flow_is_empty(f) || f->mute || f->silent);
+}
+
 /* Handle the bytes that stand in f->in: what the legs had held, or what a hook held up. */
 static void flow_again(Flow *f)
 {
-    if (f->waiting || f->crowded || !(flow_is_empty(f) || f->mute || f->silent)) return;
+    if (!flow_may_take(f)) return;
     f->again = 0;
     if (!buffer_length(&f->in)) return;
     if (f->level == LEVEL_MESSAGES && !f->silent) {
@@ -251,10 +262,12 @@ static void flow_again(Flow *f)
 
 void flow_pump(Flow *f)
 {
-    const Plane *p = f->source->link->plane;
-    for (int turn = 0; turn < TURNS && p->budget > 0; turn++) {
+    Plane *p = f->source->link->plane;
+    p->turn_end = p->budget - TURN;
+    for (int turn = 0; turn < TURNS && p->budget > 0 && p->budget > p->turn_end; turn++) {
         if (f->again) flow_again(f);
         if (!flow_may_read(f) || !flow_read(f)) {
+            if (f->again && flow_may_take(f)) break; /* its turn is over */
             if (f->source->fd >= 0) flow_tell_end(f);
             return;
         }

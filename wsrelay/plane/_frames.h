@@ -20,11 +20,15 @@ enum { BIT_FIN = 0x80, BIT_RSV1 = 0x40, BITS_RESERVED = 0x70 };
 enum { KIND_WHOLE = 1, KIND_FIRST, KIND_MIDDLE, KIND_LAST, KIND_CONTROL };
 
 #define NO_LIMIT UINT64_MAX
+#define BURST 10.0 /* seconds: see BURST in wsrelay/wire/frames.py */
 
 /* The rules for one direction, and what became of it. */
 typedef struct {
-    uint64_t max_frame, max_message;
+    uint64_t max_frame, max_message, max_fragments;
     uint64_t size;       /* payload so far of the fragmented message that is open */
+    uint64_t number;     /* and its frames */
+    double ping_cost;    /* seconds that a Ping uses up; 0 is no limit */
+    double earned;       /* until when they are used; -INFINITY at first */
     uint8_t masked;      /* frames must be masked (1) or must not be (0) */
     uint8_t rsv;         /* reserved bits that an extension may use */
     uint8_t inside;      /* a fragmented message is open */
@@ -110,6 +114,12 @@ static inline int ws_read_head(ws_rules *r, const uint8_t *p, size_t n, ws_head 
                      "a message of %" PRIu64 " bytes, allowed are %" PRIu64, size, r->max_message);
             return -1;
         }
+        if (kind != KIND_WHOLE && r->number >= r->max_fragments) {
+            r->code = 1009;
+            snprintf(r->detail, sizeof r->detail, "a message in more than %" PRIu64 " frames",
+                     r->max_fragments);
+            return -1;
+        }
     }
     h->size = (uint8_t)(2 + extended + (r->masked ? 4 : 0));
     if (n < h->size) return 0;
@@ -126,11 +136,21 @@ static inline void ws_advance(ws_rules *r, const ws_head *h)
 {
     if (h->kind == KIND_LAST) {
         r->inside = 0;
-        r->size = 0;
+        r->size = r->number = 0;
     } else if (h->kind == KIND_FIRST || h->kind == KIND_MIDDLE) {
         r->inside = 1;
         r->size += h->length;
+        r->number++;
     }
+}
+
+/* Rule 12, for a complete Ping or Pong that has come now. 0, or -1: too soon. */
+static inline int ws_spend(ws_rules *r, uint8_t opcode, double now)
+{
+    const double cost = opcode == OP_PONG ? r->ping_cost / 2 : r->ping_cost;
+    const double from = now - (r->ping_cost > BURST ? r->ping_cost : BURST);
+    r->earned = (r->earned > from ? r->earned : from) + cost;
+    return r->earned > now ? ws_violate(r, 1008, "too many pings and pongs") : 0;
 }
 
 /* to = from ^ key, n bytes; the two may be the same place. */

@@ -45,6 +45,7 @@ static PyObject *message_inflate(Flow *f, PyObject *payload)
 {
     PyObject *inflated = PyObject_CallOneArg(f->assembly->inflate, payload);
     Py_DECREF(payload);
+    f->source->link->plane->budget -= CALL;
     if (inflated && PyBytes_Check(inflated)) return inflated;
     Py_XDECREF(inflated);
     inflate_fail(f);
@@ -97,6 +98,7 @@ static void message_decide(Flow *f, uint8_t first, PyObject *message, PyObject *
                            PyObject *verdict, const uint8_t *wire, size_t n)
 {
     flow_sync(f);
+    f->source->link->plane->budget -= CALL;
     link_tell(f->source->link, "decide", "(iOOOy#i)", (int)f->index, message, payload, verdict,
               (const char *)wire, (Py_ssize_t)n, (first & BIT_RSV1) != 0);
     if (!f->mute && buffer_length(&f->opposite->out) > SCRATCH) f->crowded = 1;
@@ -123,6 +125,7 @@ static int message_show(Flow *f, uint8_t first, int raw, PyObject *payload, cons
     PyObject *hook = Py_XNewRef(f->hook); /* the session may end while it is called */
     if (message) verdict = hook ? PyObject_CallOneArg(hook, message) : Py_NewRef(Py_None);
     Py_XDECREF(hook);
+    f->source->link->plane->budget -= CALL;
     if (!verdict) {
         flow_tell_failure(f);
     } else if (raw && (verdict == Py_None || message_is(f, verdict, message, payload, first))) {

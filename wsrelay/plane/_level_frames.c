@@ -77,13 +77,17 @@ static void frames_count(Flow *f, const ws_head *h)
 static int frames_read(Flow *f, const uint8_t *p, size_t n, Found *o)
 {
     ws_rules *r = &f->rules;
+    const double now = f->source->link->plane->now;
     while (o->at < n && !r->closed) {
         ws_head h;
         const uint8_t *frame = p + o->at;
         found_border(o, r);
         int k = ws_read_head(r, frame, n - o->at, &h);
         if (k <= 0) return k;
-        if (h.kind == KIND_CONTROL && n - o->at < h.size + h.length) return 0;
+        if (h.kind == KIND_CONTROL) {
+            if (n - o->at < h.size + h.length) return 0;
+            if (h.opcode != OP_CLOSE && ws_spend(r, h.opcode, now)) return -1;
+        }
         if (h.opcode == OP_CLOSE) {
             o->close_at = o->at;
             o->close_length = (size_t)h.length;

@@ -67,10 +67,22 @@ void batch_frame(Flow *f, uint8_t first, const uint8_t *payload, size_t n)
 /* Send the batch when it is big. 1: the sink did not take it all, the rest must wait. */
 static int batch_is_enough(Flow *f)
 {
-    /* A few bytes can hold many messages, and a hook can make each a large one. */
-    if (buffer_length(&f->source->link->plane->batch) <= SCRATCH) return 0;
+    /* A few bytes can hold many messages, and a hook or an inflater can make each a large one;
+     * what was decided in Python is in out already. */
+    if (buffer_length(&f->source->link->plane->batch) <= SCRATCH && buffer_length(&f->out) <= SCRATCH)
+        return 0;
     flow_sync(f);
     if (flow_is_empty(f) || f->mute) return 0;
+    f->again = 1;
+    return 1;
+}
+
+/* 1: others must have their turn, the rest must wait. A few bytes can be much work, too. */
+static int turn_is_over(Flow *f)
+{
+    Plane *p = f->source->link->plane;
+    p->budget -= FRAME;
+    if (p->budget > 0 && p->budget > p->turn_end) return 0;
     f->again = 1;
     return 1;
 }
@@ -102,7 +114,7 @@ static int fragment_add(Flow *f, const ws_head *h, const uint8_t *frame)
     return h->kind == KIND_LAST;
 }
 
-/* The frame h at p, whose text is not all there yet: look at it as it comes (rule 12). */
+/* The frame h at p, whose text is not all there yet: look at it as it comes (rule 15). */
 static void text_begin(Assembly *a, const ws_head *h)
 {
     const int is_fragment = h->kind != KIND_WHOLE && h->kind != KIND_FIRST;
@@ -206,7 +218,7 @@ static int data_take(Flow *f, const ws_head *h, const uint8_t *frame)
     return verdict < 0 ? -1 : 0; /* its frames are on their way already, or wait in wire */
 }
 
-/* Rule 11: the frames of a fragmented message, heads included, are bounded too. */
+/* Rule 14: the frames of a fragmented message, heads included, are bounded too. */
 static int fragment_is_too_much(Flow *f, const ws_head *h)
 {
     const Assembly *a = f->assembly;
@@ -248,6 +260,8 @@ size_t messages_take(Flow *f, const uint8_t *data, size_t n)
             verdict = close_take(f, &h, frame, close);
         } else if (h.kind != KIND_CONTROL) {
             verdict = data_take(f, &h, frame);
+        } else if (ws_spend(r, h.opcode, p->now)) {
+            verdict = -1;
         }
         if (verdict < 0) break;
         ws_advance(r, &h);
@@ -255,7 +269,7 @@ size_t messages_take(Flow *f, const uint8_t *data, size_t n)
         at += h.size + (size_t)h.length;
         if (verdict == 0) p->now_run = at; /* not as it came */
         p->now_at = at;
-        if (!flow_is_live(f) || batch_is_enough(f)) break;
+        if (!flow_is_live(f) || batch_is_enough(f) || turn_is_over(f)) break;
     }
     flow_sync(f);
     p->now_flow = NULL;

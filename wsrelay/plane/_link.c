@@ -6,6 +6,7 @@
  */
 #include "_native.h"
 
+#include <math.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -27,21 +28,25 @@ void link_tell(Link *l, const char *method, const char *format, ...)
     Py_DECREF(handler);
 }
 
-/* A lane: (level, hook, maxFrame, maxMessage, rsv, inflate, sameCoding, afresh, deflates);
- * a limit of -1 is none. */
+/* A lane: (level, hook, maxFrame, maxMessage, maxFragments, pingCost, rsv, inflate, sameCoding,
+ * afresh, deflates); a limit of -1 is none, and a cost of 0. */
 static int flow_configure(Flow *f, PyObject *lane)
 {
     int level, rsv, same, afresh, deflates;
-    long long max_frame, max_message;
+    long long max_frame, max_message, max_fragments;
+    double ping_cost;
     PyObject *hook, *inflate;
-    if (!PyArg_ParseTuple(lane, "iOLLiOppp", &level, &hook, &max_frame, &max_message, &rsv, &inflate,
-                          &same, &afresh, &deflates))
+    if (!PyArg_ParseTuple(lane, "iOLLLdiOppp", &level, &hook, &max_frame, &max_message,
+                          &max_fragments, &ping_cost, &rsv, &inflate, &same, &afresh, &deflates))
         return -1;
     f->level = (uint8_t)level;
     f->rules.masked = f->index == 0;
     f->rules.rsv = (uint8_t)rsv;
     f->rules.max_frame = max_frame < 0 ? NO_LIMIT : (uint64_t)max_frame;
     f->rules.max_message = max_message < 0 ? NO_LIMIT : (uint64_t)max_message;
+    f->rules.max_fragments = max_fragments < 0 ? NO_LIMIT : (uint64_t)max_fragments;
+    f->rules.ping_cost = ping_cost;
+    f->rules.earned = -INFINITY;
     f->hook = hook == Py_None ? NULL : Py_NewRef(hook);
     if (level != LEVEL_MESSAGES) return 0;
     Assembly *a = f->assembly = calloc(1, sizeof *a);

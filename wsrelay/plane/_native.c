@@ -46,8 +46,22 @@ static void plane_forget(Plane *p)
             *at = f->next_later;
             f->is_later = 0;
         } else {
+            p->latest = f;
             at = &f->next_later;
         }
+    }
+}
+
+/* Look at those who are in the list now; who comes to it meanwhile has his turn another time. */
+static void plane_look(Plane *p)
+{
+    const Flow *last = p->latest, *f = NULL;
+    while (p->later && f != last && p->budget > 0) {
+        Flow *next = p->later;
+        p->later = next->next_later;
+        next->is_later = 0;
+        flow_pump(next);
+        f = next;
     }
 }
 
@@ -98,6 +112,7 @@ static int plane_batch(Plane *p)
     int n = epoll_wait(p->epoll, events, BATCH, 0);
     p->now = clock_now();
     p->running = 1;
+    plane_look(p);
     for (int i = 0; i < n; i++) {
         const uint64_t tag = events[i].data.u64 % 4;
         void *what = (void *)(uintptr_t)(events[i].data.u64 - tag);
@@ -119,14 +134,6 @@ static int plane_batch(Plane *p)
         t->is_later = 0;
         transport_look(t);
         t = next;
-    }
-    Flow *f = p->later;
-    p->later = NULL;
-    while (f) {
-        Flow *next = f->next_later;
-        f->is_later = 0;
-        flow_pump(f);
-        f = next;
     }
     p->running = 0;
     plane_reap(p);

@@ -26,7 +26,9 @@
  *
  * Edges. Sockets are registered once, edge-triggered; so whoever stops reading before EAGAIN
  * must come back by himself: such a flow stands in the plane's list of those to be looked at
- * later, and an eventfd in the epoll set makes the reactor come again.
+ * later, and an eventfd in the epoll set makes the reactor come again. Those in the list have
+ * their turns in the order in which they came to it, and before all who come anew: nobody who
+ * always has something to say can keep them waiting.
  *
  * Re-entrance. Whatever is not plain relaying is told to the link's handler, a Python object. A
  * handler or hook may call any method of any link at any time, and so may end the very link that
@@ -60,7 +62,10 @@ enum { LEVEL_BYTES, LEVEL_FRAMES, LEVEL_MESSAGES };
 #define BATCHES 8            /* of one process() */
 #define SCRATCH (256 * 1024) /* one read */
 #define BUDGET (16 << 20)    /* bytes read by one process() */
-#define TURNS 8              /* reads of one flow before others have theirs */
+#define TURNS 8              /* reads of one flow before others have theirs, */
+#define TURN (2 << 20)       /* and bytes */
+#define CALL 2048            /* bytes that cost what a call of Python does: they count as read */
+#define FRAME 64             /* the same for a frame that is looked at, at the level MESSAGES */
 #define HEADS (64 * 1024)    /* see HEADS in wsrelay/wire/messages.py */
 #define SPLICE_AFTER 2       /* full reads in a row before splicing */
 #define PIPE_SIZE (512 * 1024)
@@ -87,7 +92,7 @@ typedef struct {
 typedef struct {
     PyObject *inflate;     /* callable: bytes to bytes; or NULL */
     Buffer wire, payload;  /* the fragmented message that is open */
-    uint64_t max_wire;     /* rule 11 */
+    uint64_t max_wire;     /* rule 14 */
     size_t checked;        /* so much of payload is known to be UTF-8 */
     size_t text_body;      /* where in in the text of an incomplete frame begins; or 0 */
     size_t text_seen;      /* so much of it was looked at */
@@ -176,7 +181,7 @@ typedef struct Plane {
     uint8_t running;
     uint8_t *scratch;
     int wake;              /* eventfd */
-    Flow *later;
+    Flow *later, *latest;  /* the list's first and last; latest is of no meaning without later */
     Transport *later_transports;
     Link *dead;
     Transport *dead_transports;
@@ -192,6 +197,7 @@ typedef struct Plane {
     uint8_t keys[1024];    /* unpredictable; the last keys_left have not been used */
     size_t keys_left;
     ssize_t budget;        /* bytes that this process() may still read */
+    ssize_t turn_end;      /* what of it this turn of a flow is to leave to others */
     double now;
     Py_ssize_t links, transports, users;
     PyObject *watch;       /* or NULL */

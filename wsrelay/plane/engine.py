@@ -37,7 +37,11 @@ class Lane:
         BYTES); its answers are those that L{IMessageFilter} and L{IStreamFilter} allow.
     @ivar hookName: whom to name when it raises.
     @ivar maxFrame: bytes of payload, or C{None}.
-    @ivar maxMessage: bytes of payload, inflated at level MESSAGES, or C{None}.
+    @ivar maxMessage: bytes of payload, inflated at level MESSAGES, or C{None}; then a
+        message may inflate to a thousand times of what its sender has sent.
+    @ivar maxFragments: frames of one message, or C{None}.
+    @ivar maxControlRate: pings a second, as L{Reader<wsrelay.wire.frames.Reader>} counts them,
+        or C{None}.
     @ivar rsv: the reserved bits (0x40, 0x20, 0x10) that a negotiated extension may set.
     @ivar inflate: how the sender compresses, when the relay must understand it (MESSAGES).
     @ivar deflate: how the relay may compress towards the receiver (MESSAGES).
@@ -48,6 +52,8 @@ class Lane:
     hookName: str = ""
     maxFrame: int | None = None
     maxMessage: int | None = None
+    maxFragments: int | None = None
+    maxControlRate: float | None = None
     rsv: int = 0
     inflate: Parameters | None = None
     deflate: Parameters | None = None

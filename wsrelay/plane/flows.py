@@ -371,6 +371,8 @@ class FrameFlow(Flow):
             maxFrame=self.lane.maxFrame,
             maxMessage=self.lane.maxMessage,
             rsv=self.lane.rsv,
+            maxFragments=self.lane.maxFragments,
+            maxControlRate=self.lane.maxControlRate,
         )
         self.counts = self._scanner.counts
         self._own: list[bytes] = []
@@ -380,6 +382,7 @@ class FrameFlow(Flow):
     def take(self, data: bytes) -> None:
         """Forward what may be forwarded; say what was noteworthy."""
         scanner = self._scanner
+        scanner.now = self.lastActive
         forward, controls = scanner.feed(data)
         if scanner.closed and self.instead is not None and self._last is None and controls:
             self._last, self.instead = self.instead, None

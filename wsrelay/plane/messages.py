@@ -44,12 +44,15 @@ class MessageFlow(Flow):
             maxFrame=lane.maxFrame,
             maxMessage=lane.maxMessage,
             inflater=inflater,
+            maxFragments=lane.maxFragments,
+            maxControlRate=lane.maxControlRate,
         )
         self.counts = self._assembler.counts
 
     def take(self, data: Any) -> None:
         """Handle bytes, or one item that had to wait for the hook."""
         if isinstance(data, bytes):
+            self._assembler.now = self.lastActive
             items: list[Any] = list(self._assembler.feed(data))
             violation = self._assembler.violation
             if violation is not None and self._violation is None:

@@ -134,15 +134,18 @@ def _described(lane: Lane, direction: Direction) -> tuple[Any, ...]:
     level = lane.level
     maxFrame = -1 if lane.maxFrame is None else lane.maxFrame
     maxMessage = -1 if lane.maxMessage is None else lane.maxMessage
+    maxFragments = -1 if lane.maxFragments is None else lane.maxFragments
+    pingCost = 0.0 if lane.maxControlRate is None else 1 / lane.maxControlRate
+    first = level, lane.hook, maxFrame, maxMessage, maxFragments, pingCost
     if level is not _MESSAGES:
-        return level, lane.hook, maxFrame, maxMessage, lane.rsv, None, True, False, False
+        return *first, lane.rsv, None, True, False, False
     rsv, inflate, isAfresh = 0, None, False
     if lane.inflate is not None:
         isAfresh, windowBits = codec(lane.inflate, direction)
         rsv, inflate = 0x40, _Inflate(lane, isAfresh, windowBits)
     isSame = lane.inflate == lane.deflate
     deflates = lane.deflate is not None
-    return level, lane.hook, maxFrame, maxMessage, rsv, inflate, isSame, isAfresh, deflates
+    return *first, rsv, inflate, isSame, isAfresh, deflates
 
 
 @implementer(ILink)

@@ -17,6 +17,7 @@ from wsrelay.errors import BadRequest
 from wsrelay.interfaces import IRoutingPolicy
 from wsrelay.model import Decision, Inbound, Refuse
 from wsrelay.routing.matchers import Matcher
+from wsrelay.routing.redirect import Redirect
 
 __all__ = ["Rule", "Table"]
 
@@ -28,14 +29,15 @@ def _matchers(matchers: Iterable[Matcher]) -> tuple[Matcher, ...]:
 @frozen
 class Rule:
     """
-    Conditions, all of which must hold, and what is decided then.
+    Conditions, all of which must hold, and what is decided then. A redirect becomes a decision
+    for each client.
 
     @ivar matchers: asked in this order, so the cheap ones belong first; none always match.
     @ivar name: of the route, for logs.
     """
 
     matchers: tuple[Matcher, ...] = field(converter=_matchers)
-    decision: Decision
+    decision: Decision | Redirect
     name: str = ""
 
     def matches(self, inbound: Inbound) -> bool:
@@ -64,7 +66,10 @@ class Table:
         try:
             for rule in self.rules:
                 if rule.matches(inbound):
-                    return rule.decision
+                    decision = rule.decision
+                    if isinstance(decision, Redirect):
+                        return decision.decide(inbound)
+                    return decision
         except BadRequest as error:
             return Refuse(error.detail)
         return None

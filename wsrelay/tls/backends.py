@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.tls.test_backends -*-
 """
-TLS towards backends: whom to trust, and under which name.
+TLS towards backends: whom to trust and under which name, and who the relay says to be.
 
 A certificate that is not to be trusted fails the handshake with L{UntrustedPeer}, which says
 why; OpenSSL by itself would only say that it failed.
@@ -8,8 +8,8 @@ why; OpenSSL by itself would only say that it failed.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
     CertificateOptions,
+    TLSVersion,
     platformTrust,
     trustRootFromCertificates,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from wsrelay.tls.watch import FileWatch
 
 __all__ = ["BackendTLS", "UntrustedPeer"]
 
@@ -43,39 +46,114 @@ class BackendTLS:
     How a pool speaks TLS to its backends.
 
     The backend's certificate must be valid for the host of its URL (RFC 9525, by
-    service-identity), unless verification is switched off.
+    service-identity), unless another name is given or verification is switched off.
+
+    The files may be renewed while the relay runs: connections that are dialled a few seconds
+    later use what stands in them then. What cannot be used is logged, and the old kept.
     """
 
-    def __init__(self, ca: Path | None = None, verify: bool = True) -> None:
+    def __init__(
+        self,
+        ca: Path | None = None,
+        verify: bool = True,
+        *,
+        serverName: str | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        minimumVersion: str = "TLSv1.2",
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         @param ca: a PEM file with the authorities to trust; C{None} is the system's.
         @param verify: C{False} accepts any certificate.
-        @raise OSError: C{ca} cannot be read.
-        @raise ValueError: C{ca} holds no certificate, or one that is none.
+        @param serverName: what all backends are called in SNI, and must have a certificate
+            for; C{None} is the host that is dialled.
+        @param certificate: a PEM file with what the relay shows who asks: its certificate and
+            those between it and the authority.
+        @param key: a PEM file with its key; C{None} is the same file.
+        @param minimumVersion: C{"TLSv1.2"} or C{"TLSv1.3"}.
+        @param seconds: the time, for looking at the files now and then.
+        @raise OSError: a file cannot be read.
+        @raise ValueError: a file is not what it should be.
         """
         self._verify = verify
+        self._serverName = serverName
+        self._least = _VERSIONS[minimumVersion]
+        self._ca = ca
+        self._own = None if certificate is None else (certificate, key or certificate)
+        self._paths = [each for each in (ca, *(self._own or ())) if each is not None]
+        self._watch = FileWatch(self._paths, self._renew)
+        self._seconds = seconds
+        self._looked = seconds()
         self._authorities = None if ca is None else _authorities(ca)
-        self._creators: dict[str, _Creator] = {}
+        if self._own is not None:
+            _identify(SSL.Context(SSL.TLS_METHOD), *self._own)
+        self._creators: dict[tuple[str, tuple[bytes, ...]], _Creator] = {}
+        self._made: SSL.Context | None = None
 
-    def connectionCreator(self, host: str) -> IOpenSSLClientConnectionCreator:
-        """What makes the connections to one host, ASCII or an IP address; made once."""
-        creator = self._creators.get(host)
+    def connectionCreator(
+        self, host: str, protocols: tuple[bytes, ...] = ()
+    ) -> IOpenSSLClientConnectionCreator:
+        """
+        What makes the connections to one host, ASCII or an IP address; made once.
+
+        @param protocols: what is offered by ALPN, the best liked first.
+        """
+        name = self._serverName or host
+        creator = self._creators.get((name, protocols))
         if creator is None:
-            creator = self._creators[host] = _Creator(host, self._context, self._verify)
+            creator = _Creator(name, protocols, self._context, self._verify)
+            self._creators[name, protocols] = creator
         return creator
 
-    @functools.cached_property
-    def _context(self) -> Any:
-        """Made when first used: reading the system's authorities takes a while."""
+    def _context(self) -> SSL.Context:
+        """For a connection that is made now."""
+        if self._paths and self._seconds() - self._looked >= _LOOK:
+            self._looked = self._seconds()
+            self._watch.look()
+        if self._made is None:
+            # Not before it is needed: reading the system's authorities takes a while.
+            self._made = self._make()
+        return self._made
+
+    def _renew(self) -> None:
+        before = self._authorities, self._made
+        try:
+            if self._ca is not None:
+                self._authorities = _authorities(self._ca)
+            self._made = self._make()
+        except (OSError, ValueError) as error:
+            self._authorities, self._made = before
+            _log.error("not renewed, the old stays in use: {problem}", problem=_said(error))
+        else:
+            files = ", ".join(str(each) for each in self._paths)
+            _log.info("renewed for new connections to backends: {files}", files=files)
+
+    def _make(self) -> SSL.Context:
         if self._verify:
             trust = platformTrust() if self._authorities is None else self._authorities
-            context = CertificateOptions(trustRoot=trust).getContext()
+            options = CertificateOptions(trustRoot=trust, raiseMinimumTo=self._least)
         else:
-            context = CertificateOptions(verify=False).getContext()
+            options = CertificateOptions(verify=False, raiseMinimumTo=self._least)
+        context = options.getContext()
         # A backend could have another certificate then, which nobody would look at. (A client
         # cannot ask for it: OpenSSL refuses since 3.0 unless told otherwise.)
         context.set_options(SSL.OP_NO_RENEGOTIATION)
+        if self._own is not None:
+            _identify(context, *self._own)
         return context
+
+
+_VERSIONS = {"TLSv1.2": TLSVersion.TLSv1_2, "TLSv1.3": TLSVersion.TLSv1_3}
+
+# How often it is looked whether files have been renewed, in seconds.
+_LOOK = 3.0
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -95,12 +173,44 @@ def _authorities(path: Path) -> Any:
         raise ValueError(f"{path} holds a certificate that cannot be read") from None
 
 
+def _identify(context: SSL.Context, certificate: Path, key: Path) -> None:
+    """
+    Have a context show this certificate.
+
+    @raise OSError: a file cannot be read.
+    @raise ValueError: a file is not what it should be.
+    """
+    for path in (certificate, key):
+        # OpenSSL's own error would not say which.
+        path.open("rb").close()
+    # Without it OpenSSL would ask whoever sits at the terminal.
+    context.set_passwd_cb(lambda *_: b"")
+    try:
+        context.use_certificate_chain_file(str(certificate))
+    except SSL.Error:
+        raise ValueError(f"{certificate} holds no certificate that can be read") from None
+    try:
+        context.use_privatekey_file(str(key))
+    except SSL.Error as error:
+        if any("values mismatch" in str(each[-1]) for each in error.args[0]):
+            raise ValueError(f"{key} holds the key of another certificate") from None
+        why = "no key that can be read; one with a passphrase cannot"
+        raise ValueError(f"{key} holds {why}") from None
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class _Creator:
     """Names the host in SNI, and judges the certificate that comes."""
 
-    def __init__(self, host: str, context: SSL.Context, verify: bool) -> None:
+    def __init__(
+        self,
+        host: str,
+        protocols: tuple[bytes, ...],
+        context: Callable[[], SSL.Context],
+        verify: bool,
+    ) -> None:
         self._host = host
+        self._protocols = protocols
         self._context = context
         self._verify = verify
         self._serverName: bytes | None = None
@@ -114,11 +224,13 @@ class _Creator:
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """A new client-side connection."""
-        connection = SSL.Connection(self._context, None)
+        connection = SSL.Connection(self._context(), None)
         # Twisted's own creators leave the protocol here too.
         connection.set_app_data(tlsProtocol)
         if self._serverName is not None:
             connection.set_tlsext_host_name(self._serverName)
+        if self._protocols:
+            connection.set_alpn_protos(list(self._protocols))
         if self._verify:
             flags = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
             connection.set_verify(flags, self._judge)

@@ -5,10 +5,11 @@ Where an HTTP/1.1 body ends, and what is in it (RFC 9112 sections 6 and 7).
 The I{framing} is how a head says where its body ends: L{requestFraming} and
 L{responseFraming} read it, and refuse every head that says it twice. L{bodyReader} makes
 the reader for one body; readers give out the content as it arrives, keep nothing, and say
-which bytes stand behind it. L{chunk} and L{LAST_CHUNK} write a chunked body.
+which bytes stand behind it. L{chunk} and L{lastChunk} write a chunked body.
 
-The chunk heads that arrived are never passed on: chunk extensions and trailers are
-checked, bounded, and dropped (RFC 9112 sections 7.1.1 and 7.1.2 allow both).
+The chunk heads that arrived are never passed on: chunk extensions are checked, bounded, and
+dropped (RFC 9112 section 7.1.1). Trailers are checked, bounded, and kept for whoever knows
+which of them may pass (section 7.1.2).
 
 Not here: deadlines, limits on the size of a body, and whose fault an error is. Readers
 raise L{BadRequest} on either side.
@@ -18,6 +19,8 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from attrs import frozen
@@ -27,12 +30,12 @@ from wsrelay.model import Headers, Request, Response
 from wsrelay.wire.heads import TOKEN
 
 __all__ = [
-    "LAST_CHUNK",
     "BodyKind",
     "BodyReader",
     "Framing",
     "bodyReader",
     "chunk",
+    "lastChunk",
     "requestFraming",
     "responseFraming",
 ]
@@ -56,10 +59,12 @@ class Framing:
     How a head says where its body ends.
 
     @ivar length: bytes, for L{BodyKind.LENGTH}; else 0.
+    @ivar trailer: names of fields that may follow, for L{BodyKind.CHUNKED}.
     """
 
     kind: BodyKind
     length: int = 0
+    trailer: tuple[bytes, ...] = ()
 
 
 _NONE = Framing(BodyKind.NONE)
@@ -77,17 +82,21 @@ def requestFraming(request: Request) -> Framing:
     Where the request's body ends (RFC 9112 section 6.3).
 
     @raise BadRequest: both lengths, two, or one that is no number; a transfer coding in
-        HTTP/1.0; anything but C{chunked}, spelled so.
+        HTTP/1.0; anything but C{chunked}, spelled so; content of a C{TRACE} (RFC 9110
+        section 9.3.8).
     @raise NotImplementedByRelay: another transfer coding below C{chunked}.
     """
     headers = request.headers
     codings = headers.rawAll(b"transfer-encoding")
     if not codings:
-        return _byLength(headers, BadRequest) or _NONE
+        framing = _byLength(headers, BadRequest) or _NONE
+        if framing.length and request.method == "TRACE":
+            raise BadRequest("TRACE with content")
+        return framing
     _checkCoded(headers, request.version, BadRequest)
     # Section 7: codings are case-insensitive. Nobody writes this one otherwise, except to
     # hide it from one of two parsers.
-    if codings == [b"chunked"]:
+    if codings == [b"chunked"] and request.method != "TRACE":
         return _CHUNKED
     once = b",".join(codings).lower().count(b"chunked") == 1
     if once and len(codings) == 1 and _THEN_CHUNKED.fullmatch(codings[0]):
@@ -132,9 +141,20 @@ def _byLength(headers: Headers, fault: type[RelayError]) -> Framing | None:
     lengths = headers.rawAll(b"content-length")
     if not lengths:
         return None
-    if len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]):
+    framing = _ofLength(lengths[0]) if len(lengths) == 1 else None
+    if framing is None:
         raise fault(f"Content-Length: {lengths!r:.80}")
-    return Framing(BodyKind.LENGTH, int(lengths[0]))
+    return framing
+
+
+def _ofLength(value: bytes) -> Framing | None:
+    """What one C{Content-Length} says; C{None} if it is no length."""
+    return _length(value) if _LENGTH.fullmatch(value) else None
+
+
+@lru_cache(1024)
+def _length(value: bytes) -> Framing:
+    return Framing(BodyKind.LENGTH, int(value))
 
 
 # -------------------------------------------------------------------------- the readers
@@ -145,6 +165,11 @@ class BodyReader(Protocol):
 
     complete: bool
     """Whether the whole body has been read; at once where there is none."""
+
+    @property
+    def trailers(self) -> Sequence[tuple[bytes, bytes]]:
+        """The fields behind it."""
+        ...
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """
@@ -178,6 +203,7 @@ class _LengthReader:
     """So many bytes."""
 
     __slots__ = ("_remaining", "complete")
+    trailers = ()
 
     def __init__(self, length: int) -> None:
         self._remaining = length
@@ -199,6 +225,7 @@ class _CloseReader:
     """Everything until the connection ends."""
 
     __slots__ = ("complete",)
+    trailers = ()
 
     def __init__(self) -> None:
         self.complete = False
@@ -219,7 +246,7 @@ _CHUNK_HEAD = re.compile(
     rb"|\\[\t\x20-\x7e\x80-\xff])*\"))?)*"
     rb"\r\n"
 )
-_TRAILER = re.compile(TOKEN + rb":[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+_TRAILER = re.compile(rb"(" + TOKEN + rb"):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 
 # Go allows 4 KiB of chunk head; nobody is known to send extensions any more.
 _MAX_LINE = 1024
@@ -227,22 +254,34 @@ _MAX_LINE = 1024
 _MAX_TRAILERS = 8192
 
 
+# Most chunks of one server have one size. Few are kept, since peers choose the keys; each is
+# shorter than _MAX_LINE.
+@lru_cache(256)
+def _chunkSize(line: bytes) -> int:
+    match = _CHUNK_HEAD.fullmatch(line)
+    if match is None:
+        raise BadRequest(f"not a chunk head: {line[:80]!r}")
+    return int(match[1], 16)
+
+
 class _ChunkedReader:
     """
     Chunks until the last one, and the trailers behind it.
 
-    A state is the method that reads the next line, or C{_remaining} bytes of content
-    before it. Only an incomplete line is kept between two calls.
+    A state is the method that reads the next line (not bound: a reader must not hold on to
+    itself), or C{_remaining} bytes of content before it. Only an incomplete line is kept
+    between two calls.
     """
 
-    __slots__ = ("_line", "_partial", "_remaining", "_trailers", "complete")
+    __slots__ = ("_line", "_partial", "_remaining", "_size", "complete", "trailers")
 
     def __init__(self) -> None:
         self.complete = False
+        self.trailers: list[tuple[bytes, bytes]] = []
         self._remaining = 0
         self._partial = b""
-        self._trailers = 0
-        self._line = self._readHead
+        self._size = 0
+        self._line = _ChunkedReader._readHead
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         if self._partial:
@@ -258,7 +297,7 @@ class _ChunkedReader:
             if not end:
                 self._keep(data[position : position + _MAX_LINE])
                 return b"".join(content), None
-            self._line(data[position:end])
+            self._line(self, data[position:end])
             position = end
         return b"".join(content), data[position:]
 
@@ -273,34 +312,36 @@ class _ChunkedReader:
         self._partial = partial
 
     def _readHead(self, line: bytes) -> None:
-        match = _CHUNK_HEAD.fullmatch(line)
-        if match is None:
-            raise BadRequest(f"not a chunk head: {line[:80]!r}")
-        self._remaining = int(match[1], 16)
-        self._line = self._readEnd if self._remaining else self._readTrailer
+        size = self._remaining = _chunkSize(line)
+        self._line = _ChunkedReader._readEnd if size else _ChunkedReader._readTrailer
 
     def _readEnd(self, line: bytes) -> None:
         if line != b"\r\n":
             raise BadRequest(f"not the end of a chunk: {line[:80]!r}")
-        self._line = self._readHead
+        self._line = _ChunkedReader._readHead
 
     def _readTrailer(self, line: bytes) -> None:
         if line == b"\r\n":
             self.complete = True
             return
-        self._trailers += len(line)
-        if self._trailers > _MAX_TRAILERS:
+        self._size += len(line)
+        if self._size > _MAX_TRAILERS:
             raise BadRequest(f"the trailers have over {_MAX_TRAILERS} bytes")
-        if not _TRAILER.fullmatch(line):
+        match = _TRAILER.fullmatch(line)
+        if match is None:
             raise BadRequest(f"not a trailer: {line[:80]!r}")
+        self.trailers.append((match[1], match[2].strip(b" \t")))
 
 
 # ------------------------------------------------------------------------------ writing
 
-LAST_CHUNK = b"0\r\n\r\n"
-"""What ends a chunked body; without trailers."""
-
-
 def chunk(data: bytes) -> bytes:
     """C{data} as one chunk; nothing for no data, since an empty chunk would be the last."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def lastChunk(trailers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """What ends a chunked body."""
+    if not trailers:
+        return b"0\r\n\r\n"
+    return b"0\r\n" + b"".join([b"%b: %b\r\n" % pair for pair in trailers]) + b"\r\n"

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from wsrelay.errors import BadRequest
 
-__all__ = ["ClientHello", "HelloReader"]
+__all__ = ["ClientHello", "HelloReader", "hostName"]
 
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
@@ -90,7 +90,7 @@ class _Vector:
         return inside
 
 
-def _hostName(raw: bytes) -> str | None:
+def hostName(raw: bytes) -> str | None:
     """
     The name as it is compared.
 
@@ -125,7 +125,7 @@ def _serverName(body: bytes) -> str | None:
         seen[kind] = names.vector(2)
     if not seen:
         raise BadRequest("a ClientHello with an empty list of server names")
-    return _hostName(seen[_HOST_NAME]) if _HOST_NAME in seen else None
+    return hostName(seen[_HOST_NAME]) if _HOST_NAME in seen else None
 
 
 def _protocols(body: bytes) -> tuple[str, ...]:

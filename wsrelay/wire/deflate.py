@@ -24,6 +24,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from typing import Any, Final
 
 from attrs import frozen
@@ -288,9 +289,22 @@ _END: Final = b"\x01\x00\x00\xff\xff"
 # costs a copy of what follows.
 _STREAMS: Final = 16
 
+# How much is inflated at a time, and how much of the stream zlib is shown for it, in bytes: it
+# copies what it leaves unread.
+_STEP: Final = 256 * 1024
+_PIECE: Final = 16 * 1024
+
+_NO_LIMIT: Final = 1 << 64
+
 
 def _newInflater(windowBits: int) -> zlib._Decompress:
     return zlib.decompressobj(-windowBits)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for at in range(0, len(data), _PIECE):
+        yield data[at : at + _PIECE]
+    yield _TAIL
 
 
 class Inflater:
@@ -303,7 +317,7 @@ class Inflater:
     A block with BFINAL set may occur (section 7.2.3.4), 15 times in a message at most; what
     follows it, later messages too, cannot refer to what came before.
 
-    Memory: the window, and what L{inflate} returns.
+    Memory: the window, what L{inflate} returns, and an eighth of that while it runs.
     """
 
     __slots__ = ("_keep", "_stream", "_windowBits")
@@ -323,32 +337,47 @@ class Inflater:
         Inflate one message. After an error this object cannot be used again.
 
         @param data: the whole payload, unmasked.
-        @param limit: how many bytes it may become; C{None} is no limit. At most one byte
-            more is ever produced.
+        @param limit: how many bytes it may become. At most one byte more is ever produced,
+            whatever the stream promises; C{None} is no limit, and no guard either.
         @raise Violation: 1009 if it would become more, 1007 if it is a bad stream. Which of
             them is found first depends on what comes first in the stream.
         """
         try:
-            return self._inflate(data + _TAIL, limit)
+            return self._inflate(data, limit)
         except zlib.error as error:
             raise Violation(1007, f"a bad compressed message: {error}") from error
 
     def _inflate(self, data: bytes, limit: int | None) -> bytes:
-        stream, inflated = self._stream or _newInflater(self._windowBits), b""
-        for _ in range(_STREAMS):
-            # To zlib, 0 is no limit.
-            room = 0 if limit is None else limit + 1 - len(inflated)
-            inflated += stream.decompress(data, room)
-            if limit is not None and len(inflated) > limit:
+        room = _NO_LIMIT if limit is None else limit + 1
+        stream = self._stream or _newInflater(self._windowBits)
+        isShort = len(data) <= _PIECE
+        pieces = iter((data + _TAIL,)) if isShort else _pieces(data)
+        step = min(_STEP, room)
+        part = stream.decompress(next(pieces), step)
+        if isShort and len(part) < step and not stream.eof:
+            # Nearly every message is all there already.
+            self._checkEnd(stream)
+            return part
+        inflated, streams = BytesIO(), 1
+        while True:
+            room -= inflated.write(part)
+            if not room:
                 raise Violation(1009, f"a message inflates to more than {limit} bytes")
-            if not stream.eof:
-                break
-            data = stream.unused_data
-            stream = _newInflater(self._windowBits)
-        else:
-            raise Violation(1007, "a compressed message of too many streams")
+            if stream.eof:
+                piece, stream = stream.unused_data, _newInflater(self._windowBits)
+                streams += 1
+            elif len(part) == step:
+                piece = stream.unconsumed_tail
+            else:
+                piece = next(pieces, b"")
+                if not piece:
+                    break
+            if streams > _STREAMS:
+                raise Violation(1007, "a compressed message of too many streams")
+            step = min(_STEP, room)
+            part = stream.decompress(piece, step)
         self._checkEnd(stream)
-        return inflated
+        return inflated.getvalue()
 
     def _checkEnd(self, stream: zlib._Decompress) -> None:
         """Refuse a stream that stands inside a block, and keep it for the next message."""

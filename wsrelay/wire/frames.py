@@ -27,11 +27,19 @@ Once the extended length is there, before any payload is looked at:
  8. a 64-bit length with the top bit set: 1002 (5.2);
  9. a data frame with more than C{maxFrame} bytes of payload: 1009;
  10. a message whose frames so far, this one included, carry more than C{maxMessage} bytes
-     of payload as they come on the wire: 1009.
+     of payload as they come on the wire: 1009;
+ 11. a message of more than C{maxFragments} frames, the empty ones too: 1009. It is the
+     message that is too big to process; 1008 is for what no other code suits (7.4.1).
 
-Once a Close frame is complete, what L{parseClose} says about its payload. Limits never
-concern control frames. The first fault ends the direction; the frame at fault is neither
-counted nor given out.
+Once a control frame is complete:
+
+ 12. a Ping or Pong that comes too soon: 1008. So many Pings as C{maxControlRate} allows in
+     L{BURST} seconds, and one at least, may come at once. A Pong counts half: who is pinged
+     as often as may be, and pings too, does no wrong;
+ 13. what L{parseClose} says about the payload of a Close.
+
+Limits of size never concern control frames. The first fault ends the direction; the frame at
+fault is neither counted nor given out.
 """
 
 from __future__ import annotations
@@ -47,6 +55,7 @@ from wsrelay.model import Counts
 
 __all__ = [
     "BINARY",
+    "BURST",
     "CLOSE",
     "CONTINUATION",
     "PING",
@@ -77,6 +86,10 @@ RESERVED: Final = 0x70
 
 # What a frame is to the message it belongs to; BAD is 0 so that it is false.
 BAD, WHOLE, FIRST, MIDDLE, LAST, CONTROL = range(6)
+
+# Over how many seconds the rate of control frames may be made up for. Who pings now and then
+# may do so in bursts; who never stops is found out.
+BURST: Final = 10.0
 
 _SHORT: Final = Struct("!BB").pack
 _MEDIUM: Final = Struct("!BBH").pack
@@ -253,15 +266,21 @@ class Reader:
     @ivar violation: the first rule that was broken, or C{None}. Nothing is read after it.
     @ivar closed: whether a Close frame went by. Nothing is read after it.
     @ivar counts: what was fed; C{bytes} goes on counting after the end.
+    @ivar now: when what is fed next has come, in seconds on any clock that does not jump; it
+        is of use to rule 12 only.
     """
 
     __slots__ = (
+        "_earned",
         "_flip",
         "_inside",
         "_kinds",
+        "_maxFragments",
         "_maxFrame",
         "_maxMessage",
+        "_number",
         "_outside",
+        "_pingCost",
         "_plain",
         "_rsv",
         "_short",
@@ -269,11 +288,18 @@ class Reader:
         "_stopped",
         "closed",
         "counts",
+        "now",
         "violation",
     )
 
     def __init__(
-        self, masked: bool, maxFrame: int | None, maxMessage: int | None, rsv: int = 0
+        self,
+        masked: bool,
+        maxFrame: int | None,
+        maxMessage: int | None,
+        rsv: int = 0,
+        maxFragments: int | None = None,
+        maxControlRate: float | None = None,
     ) -> None:
         """
         @param masked: whether frames must be masked (from a client) or must not be.
@@ -285,6 +311,8 @@ class Reader:
             permessage-deflate uses it: on the first frame of a message, never on a
             continuation or control frame (RFC 7692 section 6). The bits of any other value
             may be set on any frame.
+        @param maxFragments: frames of one message; C{None} is no limit.
+        @param maxControlRate: see rule 12; C{None} is no limit.
         """
         if rsv & ~RESERVED:
             raise ValueError(f"not a mask of reserved bits: {rsv:#x}")
@@ -304,8 +332,13 @@ class Reader:
         self._maxMessage = _NO_LIMIT if maxMessage is None else maxMessage
         # A whole message of up to so many bytes breaks no rule from 5 on.
         self._plain = min(125, self._maxFrame, self._maxMessage)
-        # Payload so far of the fragmented message that is open.
-        self._size = 0
+        self._maxFragments = _NO_LIMIT if maxFragments is None else maxFragments
+        # Payload and frames so far of the fragmented message that is open.
+        self._size = self._number = 0
+        # Seconds at the given rate that a Ping uses up, and until when they are used.
+        self._pingCost = 0.0 if maxControlRate is None else 1 / maxControlRate
+        self._earned = float("-inf")
+        self.now = 0.0
 
     def _head(self, data: bytes, at: int, end: int, kind: int, length: int) -> tuple[int, int]:
         """
@@ -330,6 +363,8 @@ class Reader:
             length = self._extended(data, at + 2, extended)
         if kind != CONTROL:
             self._checkSize(length)
+            if kind != WHOLE and self._number >= self._maxFragments:
+                raise Violation(1009, f"a message in more than {self._maxFragments} frames")
         return body, length
 
     def _extended(self, data: bytes, at: int, size: int) -> int:
@@ -357,10 +392,11 @@ class Reader:
         @return: the table for the next first byte.
         """
         if kind == LAST:
-            self._size = 0
+            self._size = self._number = 0
             self._kinds = self._outside
         else:
             self._size += length
+            self._number += 1
             self._kinds = self._inside
         return self._kinds
 
@@ -370,12 +406,20 @@ class Reader:
         return mask(payload, data[body - 4 : body]) if self._flip else payload
 
     def _control(self, opcode: int, data: bytes, body: int, after: int) -> bytes:
-        """The payload of a complete control frame; notes a Close."""
+        """The payload of a complete control frame: rules 12 and 13; notes a Close."""
         payload = self._payload(data, body, after)
         if opcode == CLOSE:
             parseClose(payload)
             self.closed = self._stopped = True
+        else:
+            self._spend(self._pingCost / 2 if opcode == PONG else self._pingCost)
         return payload
+
+    def _spend(self, cost: float) -> None:
+        """Rule 12, for a frame that takes so many seconds to earn."""
+        self._earned = max(self._earned, self.now - max(BURST, self._pingCost)) + cost
+        if self._earned > self.now:
+            raise Violation(1008, "too many pings and pongs")
 
     def _stop(self, violation: Violation) -> None:
         """Note the violation, without what would keep the bytes at fault alive."""
@@ -398,10 +442,16 @@ class Scanner(Reader):
     __slots__ = ("_held", "_left", "frameBorder", "messageBorder")
 
     def __init__(
-        self, masked: bool, maxFrame: int | None, maxMessage: int | None, rsv: int = 0
+        self,
+        masked: bool,
+        maxFrame: int | None,
+        maxMessage: int | None,
+        rsv: int = 0,
+        maxFragments: int | None = None,
+        maxControlRate: float | None = None,
     ) -> None:
         """The arguments are those of L{Reader}."""
-        super().__init__(masked, maxFrame, maxMessage, rsv)
+        super().__init__(masked, maxFrame, maxMessage, rsv, maxFragments, maxControlRate)
         self.frameBorder = 0
         self.messageBorder = 0
         # Payload still to come of the data frame whose head was forwarded, in bytes.

@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from http import HTTPStatus
 from ipaddress import AddressValueError, IPv6Address
 
 from wsrelay.errors import (
@@ -80,6 +82,13 @@ _ABSOLUTE = re.compile(rb"https?://([^/?]+)(.*)", re.IGNORECASE)
 
 _VERSIONS = {b"1.1": (1, 1), b"1.0": (1, 0)}
 
+# The first lines of almost all responses, read and written before they come.
+_STATUS_LINES = {
+    f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode("ascii"): (each.value, each.phrase, (1, 1))
+    for each in HTTPStatus
+}
+_WRITTEN_LINES = {said[:2]: line for line, said in _STATUS_LINES.items()}
+
 
 def _readFields(
     head: bytes, start: int, maxHeaders: int, fault: type[Exception], tooMany: type[Exception]
@@ -97,7 +106,7 @@ def _readFields(
     if lines - 2 > maxHeaders:
         raise tooMany(f"{lines - 2} header fields, {maxHeaders} are allowed")
     fields: list[tuple[bytes, bytes]] = _FIELD.findall(head, start)
-    if len(fields) != lines - 2 or not head.endswith(b"\r\n\r\n"):
+    if len(fields) != lines - 2 or head[-4:] != b"\r\n\r\n":
         raise fault("a line of the head is no header field")
     return fields
 
@@ -145,14 +154,23 @@ def _checkHost(headers: Headers, version: tuple[int, int]) -> None:
     if len(hosts) != 1:
         if hosts or version == (1, 1):
             raise BadRequest(f"{len(hosts)} Host fields")
-    elif not _isHost(hosts[0]):
+    elif len(hosts[0]) > _MAX_HOST or not _isHost(hosts[0]):
         raise BadRequest(f"not a Host: {hosts[0][:80]!r}")
 
 
+# 253 characters of name, a final dot, a colon, a port.
+_MAX_HOST = 260
+
+
+# A relay has few hosts. Few are kept, since clients choose the keys.
+@lru_cache(256)
 def _isHost(value: bytes) -> bool:
-    """Whether this is a name, IPv4 or bracketed IPv6 address, and maybe a port."""
-    # 253 characters of name, a final dot, a colon, a port.
-    match = _HOST.fullmatch(value) if len(value) <= 260 else None
+    """
+    Whether this is a name, IPv4 or bracketed IPv6 address, and maybe a port.
+
+    @param value: at most L{_MAX_HOST} bytes.
+    """
+    match = _HOST.fullmatch(value)
     if match is None:
         return False
     address, port = match.groups()
@@ -169,7 +187,7 @@ def _otherForm(method: bytes, target: bytes, headers: Headers) -> tuple[bytes, H
     if target == b"*" and method == b"OPTIONS":
         return target, headers
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not _isHost(absolute[1]):
+    if absolute is None or len(absolute[1]) > _MAX_HOST or not _isHost(absolute[1]):
         raise BadRequest(f"not a request target: {target[:80]!r}")
     authority, rest = absolute.groups()
     if not rest.startswith(b"/"):
@@ -204,6 +222,14 @@ def parseResponse(head: bytes, maxHeaders: int = 200) -> Response:
     @param maxHeaders: how many header fields are allowed.
     @raise BadResponse: it is not exactly HTTP/1.0 or HTTP/1.1.
     """
+    start = head.find(b"\n") + 1
+    status, reason, version = _STATUS_LINES.get(head[:start]) or _readStatusLine(head)
+    fields = _readFields(head, start, maxHeaders, BadResponse, BadResponse)
+    return Response(status, reason, Headers(fields), version)
+
+
+def _readStatusLine(head: bytes) -> tuple[int, str, tuple[int, int]]:
+    """Status, reason and version, as anybody may write them (RFC 9112 section 4)."""
     line = _STATUS_LINE.match(head)
     if line is None:
         raise BadResponse(f"not a status line: {head[:80]!r}")
@@ -211,8 +237,7 @@ def parseResponse(head: bytes, maxHeaders: int = 200) -> Response:
     version = _VERSIONS.get(digits)
     if version is None:
         raise BadResponse(f"HTTP/{digits.decode('ascii')} in the status line")
-    fields = _readFields(head, line.end(), maxHeaders, BadResponse, BadResponse)
-    return Response(int(status), (reason or b"").decode("latin-1"), Headers(fields), version)
+    return int(status), (reason or b"").decode("latin-1"), version
 
 
 # ------------------------------------------------------------------------------ writing
@@ -241,12 +266,14 @@ def writeResponse(
     @param isChecked: everything in it was read by L{parseResponse} or is the relay's own.
     @raise ValueError: these fields would not be read again as they are.
     """
-    line = f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1")
+    line = _WRITTEN_LINES.get((status, reason))
+    if line is None:
+        line = f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1")
     return _joined(line, headers) if isChecked else _write(line, headers, _STATUS_LINE)
 
 
 def _joined(line: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return line + b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
+    return line + b"\r\n".join([*map(b": ".join, fields), b"\r\n"])
 
 
 def _write(
@@ -307,23 +334,33 @@ class HeadReader:
             makes that a L{BadResponse}.
         """
         buffer = self._buffer
+        if not buffer and data[:1] > b"\r":
+            # Almost always a head comes in one piece: nothing has to be kept.
+            match = _END.search(data)
+            if match is not None:
+                return self._cut(data, match.end())
         buffer += data
         if not self._started:
             self._skipEmptyLine()
         match = _END.search(buffer, self._searched)
+        if match is not None:
+            data = bytes(buffer)
+            buffer.clear()
+            return self._cut(data, match.end())
         # Without its end in sight, it is longer than what is here.
-        length = match.end() if match else len(buffer) + 1
-        if length > self._limit:
+        if len(buffer) >= self._limit:
             raise HeadTooLarge(f"the head is longer than {self._limit} bytes")
-        if match is None:
-            self._searched = max(len(buffer) - 2, 0)
-            return None, b""
-        head, rest = bytes(buffer[:length]), bytes(buffer[length:])
-        if head.count(b"\n") - 2 > self._maxHeaders:
+        self._searched = max(len(buffer) - 2, 0)
+        return None, b""
+
+    def _cut(self, data: bytes, end: int) -> tuple[bytes, bytes]:
+        """A head that is complete, and what stands behind it."""
+        if end > self._limit:
+            raise HeadTooLarge(f"the head is longer than {self._limit} bytes")
+        if data.count(b"\n", 0, end) - 2 > self._maxHeaders:
             raise HeadTooLarge(f"the head has more than {self._maxHeaders} fields")
-        buffer.clear()
         self._searched, self._started = 0, False
-        return head, rest
+        return data[:end], data[end:]
 
     def _skipEmptyLine(self) -> None:
         """RFC 9112 section 2.2: old clients send one CRLF too many behind a body."""

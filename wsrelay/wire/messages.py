@@ -9,14 +9,14 @@ written again.
 
 To the rules of L{wsrelay.wire.frames} it adds these:
 
- 11. a fragmented message whose frames, heads included, take more than twice C{maxMessage}
+ 14. a fragmented message whose frames, heads included, take more than twice C{maxMessage}
      and L{HEADS} bytes: 1009. It bounds what endless empty fragments may occupy, and is
      decided from the head; without C{maxMessage} there is no such bound.
- 12. text that is not UTF-8: 1007 (RFC 6455 section 8.1). Looked at as it comes, so that a
+ 15. text that is not UTF-8: 1007 (RFC 6455 section 8.1). Looked at as it comes, so that a
      frame at fault need not be waited for; a fragment may end inside a character, but not
      with bytes that no character begins with. Compressed text is looked at when the message
      is complete.
- 13. a compressed message that L{Inflater<wsrelay.wire.deflate.Inflater>} refuses: 1007 for
+ 16. a compressed message that L{Inflater<wsrelay.wire.deflate.Inflater>} refuses: 1007 for
      a bad stream, 1009 for more than C{maxMessage} bytes.
 
 It does not decide what is sent, and does not deflate.
@@ -65,7 +65,7 @@ class Assembled:
 
 
 def _checkText(payload: bytes) -> None:
-    """Rule 12 for a whole message."""
+    """Rule 15 for a whole message."""
     # ASCII is recognised several times faster than it is decoded.
     if payload.isascii():
         return
@@ -77,7 +77,7 @@ def _checkText(payload: bytes) -> None:
 
 def _checkPiece(piece: bytes, final: bool) -> bytes:
     """
-    Rule 12 for one fragment, with what the one before it left over in front.
+    Rule 15 for one fragment, with what the one before it left over in front.
 
     @return: the beginning of a character that the next fragment must complete.
     """
@@ -107,7 +107,7 @@ class _Fragments:
         self.rest = b""
 
     def add(self, wire: bytes, payload: bytes, final: bool) -> None:
-        """Add one frame; rule 12."""
+        """Add one frame; rule 15."""
         if self.opcode == TEXT and not self.compressed:
             self.rest = _checkPiece(self.rest + payload, final)
         self.wire += wire
@@ -115,7 +115,7 @@ class _Fragments:
 
 
 class _Partial:
-    """The text of a frame that is not complete, as far as it has come: rule 12."""
+    """The text of a frame that is not complete, as far as it has come: rule 15."""
 
     __slots__ = ("_body", "_decoder", "_key", "_seen")
 
@@ -159,15 +159,18 @@ class Assembler(Reader):
         maxFrame: int | None,
         maxMessage: int | None,
         inflater: Inflater | None = None,
+        maxFragments: int | None = None,
+        maxControlRate: float | None = None,
     ) -> None:
         """
-        The first three arguments are those of L{Reader}.
+        What is not said here is as for L{Reader}.
 
         @param maxMessage: bounds the payload as it comes and, once more, what it inflates
             to.
         @param inflater: inflates what comes with RSV1; C{None} forbids RSV1.
         """
-        super().__init__(masked, maxFrame, maxMessage, RSV1 if inflater is not None else 0)
+        rsv = RSV1 if inflater is not None else 0
+        super().__init__(masked, maxFrame, maxMessage, rsv, maxFragments, maxControlRate)
         self._inflater = inflater
         self._limit = maxMessage
         self._maxWire = _NO_LIMIT if maxMessage is None else 2 * maxMessage + HEADS
@@ -276,14 +279,14 @@ class Assembler(Reader):
         return first & (0x0F | RSV1) == TEXT
 
     def _checkWire(self, length: int) -> None:
-        """Rule 11, for one more fragment of C{length} bytes, head included."""
+        """Rule 14, for one more fragment of C{length} bytes, head included."""
         if self._fragments is not None:
             length += len(self._fragments.wire)
         if length > self._maxWire:
             raise Violation(1009, f"a message in too many frames: {length} bytes of them")
 
     def _inflated(self, opcode: int, payload: bytes, wire: bytes) -> Assembled:
-        """A whole compressed message: rules 12 and 13."""
+        """A whole compressed message: rules 15 and 16."""
         # Without an inflater, RSV1 has been a violation before.
         if self._inflater is not None:
             payload = self._inflater.inflate(payload, self._limit)

@@ -3,11 +3,11 @@
  * What it does is said by the first byte that a connection sends, and after an upgrade by the
  * first byte of the first message: 'E' echo; 'D' and 15 digits, an endless source of messages
  * of that size; 'U' a sink, which answers one 'A' for each MiB. Anything else is HTTP/1.1, of
- * which only the upgrade is understood.
+ * which the upgrade and the GETs of http.h are understood.
  */
 #ifndef BACKEND_H
 #define BACKEND_H
-#include "messages.h"
+#include "http.h"
 
 enum { UNKNOWN, ECHO_BACK, SOURCE, SINK };
 
@@ -25,8 +25,8 @@ typedef struct Served {
 } Served;
 
 static struct {
-    uint64_t accepted, open, upgraded, faults;
-} backend;
+    uint64_t accepted, open, upgraded, asked, faults; /* asked: by GET */
+} backend, backend_before;
 static Served *ended;  /* closed in this turn of the loop; events may still point there */
 static uint8_t *reply; /* made here before it is sent */
 static size_t reply_length, reply_capacity;
@@ -163,6 +163,21 @@ static void served_answer(Served *c)
     served_send(c, reply, reply_length);
 }
 
+static void served_get(Served *c, const Asked *asked)
+{
+    char head[MAX_REQUEST];
+    size_t length = write_answer(head, asked), marked = asked->mark ? MARK : 0;
+    backend.asked++;
+    reply_length = 0;
+    uint8_t *to = reply_room(length + asked->size);
+    memcpy(to, head, length);
+    if (marked) memcpy(to + length, asked->mark, MARK);
+    memcpy(to + length + marked, pattern + marked, asked->size - marked);
+    c->is_closing = asked->is_last;
+    served_send(c, reply, reply_length);
+    if (c->is_closing && !has_output(c)) served_close(c);
+}
+
 /* A head, whole or not: what of it was used. */
 static size_t served_http(Served *c, const char *p, size_t n)
 {
@@ -170,6 +185,11 @@ static size_t served_http(Served *c, const char *p, size_t n)
     if (!end) return 0;
     size_t length = (size_t)(end + 4 - p), keyed;
     const char *key = find_field(p, length, "sec-websocket-key", &keyed);
+    Asked asked;
+    if (!key && !read_request(p, length, &asked)) {
+        served_get(c, &asked);
+        return length;
+    }
     if (!key || keyed > 64) {
         backend.faults++;
         served_close(c);
@@ -265,7 +285,11 @@ static size_t served_data(Served *c, const uint8_t *p, size_t n, size_t *need)
         if (!c->is_http) served_begin(c, p, n);
     }
     if (c->is_http) {
-        size_t used = served_http(c, (const char *)p, n);
+        size_t used = 0, some = 1;
+        while (some && used < n && !c->is_websocket && c->socket.fd >= 0) {
+            some = served_http(c, (const char *)p + used, n - used);
+            used += some;
+        }
         if (c->socket.fd < 0 || !c->is_websocket || used == n) return used;
         return used + served_websocket(c, p + used, n - used, need);
     }

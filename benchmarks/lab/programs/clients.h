@@ -5,9 +5,9 @@
  */
 #ifndef CLIENTS_H
 #define CLIENTS_H
-#include "messages.h"
+#include "http.h"
 
-enum { PINGPONG, DOWN, UP, CONNECT, IDLE };
+enum { PINGPONG, DOWN, UP, CONNECT, IDLE, HANDSHAKE };
 enum { OPENING, WARMING, MEASURING, OVER };
 enum { NEW, CONNECTING, SHAKING, ASKING, OPEN, CLOSING, DEAD };
 
@@ -25,15 +25,15 @@ typedef struct {
     size_t head_length;
     int in_frame, opcode;
     uint64_t frame_left;
-    char *answer; /* to the upgrade, while it is not whole */
+    size_t body_left; /* HTTP: of the answer under way; 0 when a head comes next */
+    char *answer;     /* a head, while it is not whole */
     size_t answer_length;
 } Client;
 
-#define MAX_ANSWER 8192
-
 static struct {
     const char *target, *backend, *account;
-    int is_websocket, pattern, connections, in_flight, opening, sources, is_tls;
+    int is_websocket, is_http, is_cached, is_tls, tls_version; /* 0: whichever */
+    int pattern, connections, in_flight, opening, sources;
     size_t size;
     double warm_up, duration, hold, patience; /* s */
     int watched[256], watching;
@@ -91,9 +91,30 @@ static double latency_below(double share) /* us */
 static uint8_t *units; /* as many whole messages as one write may have */
 static size_t unit, unit_head, units_made;
 
+/* Whether each message says whose it is. */
+static int is_marked(void) { return options.pattern != UP && !options.is_cached; }
+
+/* Whether connections are closed and opened again. */
+static int is_cycling(void)
+{
+    return options.pattern == CONNECT || options.pattern == HANDSHAKE;
+}
+
+/* One request: a connection that has several in flight is for protocols that can tell. */
+static void make_requests(void)
+{
+    units = checked(malloc(MAX_REQUEST));
+    unit = write_request((char *)units, options.size, options.is_cached, &unit_head);
+    units_made = 1;
+}
+
 static void make_units(void)
 {
     uint8_t head[MAX_HEAD];
+    if (options.is_http) {
+        make_requests();
+        return;
+    }
     if (options.is_websocket) {
         unit_head = frame_head(head, 0x82, options.size);
         head[1] |= 128;
@@ -144,8 +165,8 @@ static void client_failed(Client *c, const char *why)
     counts.errors++;
     failures++;
     /* Try again, but not for ever. */
-    int limit = options.pattern == CONNECT ? 20000 : options.connections + 100;
-    if (failures < limit && (options.pattern == CONNECT || (phase == OPENING && !was_open))) {
+    int limit = is_cycling() ? 20000 : options.connections + 100;
+    if (failures < limit && (is_cycling() || (phase == OPENING && !was_open))) {
         client_open(c);
         return;
     }
@@ -159,7 +180,7 @@ static void client_flush(Client *c)
     int is_up = options.pattern == UP;
     for (int turn = 0; c->unsent; turn++) {
         size_t k = c->unsent < units_made ? c->unsent : units_made;
-        for (size_t i = 0; !is_up && i < k; i++) mark_unit(i, c);
+        for (size_t i = 0; is_marked() && i < k; i++) mark_unit(i, c);
         size_t wanted = k * unit - c->sent_part;
         ssize_t n = socket_write(&c->socket, units + c->sent_part, wanted);
         if (n == BROKEN) {
@@ -193,6 +214,14 @@ static int client_say(Client *c, const uint8_t *p, size_t n)
     return -1;
 }
 
+/* HANDSHAKE: nothing more is said. When the proxy has ended too, it has read all of it. */
+static void client_end(Client *c)
+{
+    c->state = CLOSING;
+    SSL_shutdown(c->socket.ssl);
+    shutdown(c->socket.fd, SHUT_WR);
+}
+
 static void client_begin(Client *c)
 {
     uint8_t order[6 + MARK + 1];
@@ -208,6 +237,9 @@ static void client_begin(Client *c)
         memcpy(order + 2, MASK, 4);
         mask_copy(order + 6, order + 6, MARK, MASK);
         client_say(c, order, 6 + MARK);
+        return;
+    case HANDSHAKE:
+        client_end(c);
         return;
     case UP:
         c->unsent = UINT32_MAX;
@@ -260,7 +292,7 @@ static void opening_ended(void)
 {
     phase = WARMING;
     all_open = now();
-    if (options.pattern == IDLE || options.pattern == CONNECT) return; /* have begun */
+    if (options.pattern == IDLE || is_cycling()) return; /* have begun */
     for (int i = 0; i < options.connections; i++)
         if (clients[i].state == OPEN) client_begin(&clients[i]);
 }
@@ -281,14 +313,13 @@ static void client_opened(Client *c)
         opening_now--;
         if (options.pattern != IDLE) count_opened();
     }
-    if (options.pattern == IDLE || options.pattern == CONNECT) client_begin(c);
-    else if (!was_opening) client_begin(c);
+    if (options.pattern == IDLE || is_cycling() || !was_opening) client_begin(c);
     if (was_opening) open_more();
 }
 
 /* ------------------------------------------------------------------------ what is heard */
 
-static void client_cycle(Client *c) /* CONNECT: opened, echoed, closed */
+static void client_cycle(Client *c) /* opened, echoed (CONNECT), closed */
 {
     counts.cycles++;
     count_latency(now() - c->begun);
@@ -311,7 +342,7 @@ static void client_heard(Client *c) /* a whole echo */
 /* Compare n bytes, from offset on in their message. */
 static void client_compare(const Client *c, size_t offset, const uint8_t *p, size_t n)
 {
-    if (options.pattern != DOWN && offset < MARK) {
+    if (options.pattern != DOWN && is_marked() && offset < MARK) {
         uint8_t mark[MARK];
         make_mark(mark, c->id, c->heard);
         size_t some = n < MARK - offset ? n : MARK - offset;
@@ -384,32 +415,64 @@ static int client_frames(Client *c, const uint8_t *p, size_t n)
     return 0;
 }
 
-/* The answer to the upgrade: what of the n bytes at p was behind it, or -1. */
+static int is_upgrade(const char *head, size_t n)
+{
+    size_t size;
+    const char *accept = find_field(head, n, "sec-websocket-accept", &size);
+    return n > 12 && !memcmp(head + 8, " 101", 4) && accept && size == strlen(accept_wanted) &&
+           !memcmp(accept, accept_wanted, size);
+}
+
+/* The head of an answer: what of the n bytes at p was behind it. -1: it is not whole, or wrong,
+ * and then the connection has failed. */
 static ssize_t client_answer(Client *c, const uint8_t *p, size_t n)
 {
-    if (!c->answer) c->answer = checked(malloc(MAX_ANSWER));
     size_t before = c->answer_length;
-    if (before + n > MAX_ANSWER) {
-        client_failed(c, "long answer to the upgrade");
-        return -1;
+    const char *head = (const char *)p;
+    const char *end = c->answer ? NULL : memmem(head, n, "\r\n\r\n", 4);
+    if (!end) { /* gather it */
+        size_t some = n < MAX_ANSWER - before ? n : MAX_ANSWER - before;
+        if (!c->answer) c->answer = checked(malloc(MAX_ANSWER));
+        memcpy(c->answer + before, p, some);
+        c->answer_length += some;
+        head = c->answer;
+        end = memmem(head, c->answer_length, "\r\n\r\n", 4);
+        if (!end && c->answer_length < MAX_ANSWER) return -1;
+        if (!end) {
+            client_failed(c, "long head");
+            return -1;
+        }
     }
-    memcpy(c->answer + before, p, n);
-    c->answer_length += n;
-    const char *end = memmem(c->answer, c->answer_length, "\r\n\r\n", 4);
-    if (!end) return -1;
-    size_t length = (size_t)(end + 4 - c->answer), size;
-    const char *accept = find_field(c->answer, length, "sec-websocket-accept", &size);
-    int is_right = length > 12 && !memcmp(c->answer + 8, " 101", 4) && accept &&
-                   size == strlen(accept_wanted) && !memcmp(accept, accept_wanted, size);
-    if (!is_right && !failures) fprintf(stderr, "refused: %.*s", (int)length, c->answer);
+    size_t length = (size_t)(end + 4 - head);
+    int is_right =
+        options.is_http ? is_answer(head, length, options.size) : is_upgrade(head, length);
+    if (!is_right && !failures) fprintf(stderr, "refused: %.*s", (int)length, head);
     free(c->answer);
     c->answer = NULL;
-    if (!is_right) {
-        client_failed(c, "upgrade refused");
-        return -1;
+    c->answer_length = 0;
+    if (is_right) return (ssize_t)(before + n - length);
+    client_failed(c, "wrong answer");
+    return -1;
+}
+
+/* HTTP: answers, which may come in pieces. -1: the connection has failed, or a head is not whole. */
+static int client_answers(Client *c, const uint8_t *p, size_t n)
+{
+    while (n) {
+        if (!c->body_left) {
+            ssize_t behind = client_answer(c, p, n);
+            if (behind < 0) return -1;
+            p += n - (size_t)behind;
+            n = (size_t)behind;
+            c->body_left = options.size;
+        }
+        size_t some = n < c->body_left ? n : c->body_left;
+        client_payload(c, p, some);
+        c->body_left -= some;
+        p += some;
+        n -= some;
     }
-    client_opened(c);
-    return (ssize_t)(before + n - length);
+    return 0;
 }
 
 /* CONNECT: the echo came, so say goodbye. */
@@ -436,11 +499,14 @@ static void client_readable(Client *c)
     const uint8_t *p = scratch;
     if (c->state == ASKING) {
         ssize_t behind = client_answer(c, p, (size_t)n);
+        if (behind >= 0) client_opened(c);
         if (behind <= 0 || c->socket.fd < 0) return;
         p += n - behind;
         n = behind;
     }
-    if (!options.is_websocket) client_payload(c, p, (size_t)n);
+    if (options.is_http) {
+        if (client_answers(c, p, (size_t)n)) return;
+    } else if (!options.is_websocket) client_payload(c, p, (size_t)n);
     else if (client_frames(c, p, (size_t)n)) {
         if (c->state == CLOSING) client_cycle(c);
         else client_failed(c, "Close");
@@ -448,6 +514,12 @@ static void client_readable(Client *c)
     }
     if (c->is_echoed) client_leave(c);
     else if (c->unsent) client_flush(c);
+}
+
+static int is_ecdsa(SSL *ssl)
+{
+    int type;
+    return SSL_get_peer_signature_type_nid(ssl, &type) == 1 && type == EVP_PKEY_EC;
 }
 
 /* Connected: the next step of the handshakes, if there is one. 1 when it is open or waits. */
@@ -478,6 +550,7 @@ static int client_shakes(Client *c)
             else client_failed(c, "TLS handshake");
             return 1;
         }
+        if (options.pattern == HANDSHAKE && !is_ecdsa(c->socket.ssl)) counts.bad++;
         c->state = ASKING;
     }
     if (c->state != ASKING || c->is_asked) return 0;

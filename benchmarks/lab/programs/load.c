@@ -1,18 +1,24 @@
 /* load - the load generator and backend of the benchmarks, in one thread and one epoll loop.
  *
- *   load --target ADDRESS:PORT --backend ADDRESS:PORT --proto tcp|ws
- *        --pattern pingpong|down|up|connect|idle [--conns N] [--size BYTES] [--pipeline N]
- *        [--tls] [--src-count N] [--ramp N] [--ramp-timeout S] [--warmup S] [--duration S]
- *        [--hold S] [--account FILE] [--watch PID]... [--check]
+ *   load --target ADDRESS:PORT --backend ADDRESS:PORT --proto tcp|ws|http
+ *        --pattern pingpong|down|up|connect|idle|handshake [--conns N] [--size BYTES]
+ *        [--pipeline N] [--cached] [--tls] [--tls-version any|1.2|1.3] [--src-count N]
+ *        [--ramp N] [--ramp-timeout S] [--warmup S] [--duration S] [--hold S]
+ *        [--account FILE] [--watch PID]... [--check]
  *
  * pingpong  each connection sends messages, --pipeline of them at a time, and waits for echoes
  * down, up  the backend, or the client, sends messages without end
  * connect   each connection is opened, echoes one message, is closed, and is opened again
  * idle      each connection echoes one message; "HOLD N" is printed, and nothing happens until
  *           a line comes on standard input or --hold seconds have passed
+ * handshake each connection is opened, does the whole handshake of TLS, is closed, and is opened
+ *           again; a signature of ECDSA is insisted on, and no session is resumed
+ *
+ * With --proto http, pingpong and connect send GETs, whose answers have --size bytes; with
+ * --cached they are such as a cache may keep.
  *
  * Clients and backend are one process, so that no work is lost between the two: one core
- * carries more load than a proxy on one core asks for. Every echoed byte is compared.
+ * carries more load than a proxy on one core asks for. Every byte that comes is compared.
  *
  * The CPU time of the proxy is read at both ends of the window: from --account, a control
  * group's cpuacct.usage or cpu.stat, or from the schedstat of all threads of each --watch.
@@ -137,6 +143,8 @@ static void report(void)
     print_count("bad", counts.bad);
     print_count("boundary", counts.boundary);
     print_count("backend_faults", backend.faults);
+    print_count("backend_asked", backend.asked - backend_before.asked);
+    print_count("backend_accepted", backend.accepted - backend_before.accepted);
     print_count("proxy_ns", after.proxy - before.proxy);
     print_count("self_us", after.self - before.self);
     printf("\"lat_us\": {\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"max\": %.1f}, ",
@@ -192,6 +200,7 @@ static void run_window(void)
 {
     while (since(all_open) < options.warm_up) serve_events();
     counts_before = counts;
+    backend_before = backend;
     phase = MEASURING;
     take_reading(&before);
     while (since(before.time) < options.duration && dead < options.connections) serve_events();
@@ -223,10 +232,20 @@ static double number(const char *name, const char *text, double least, double mo
     return value;
 }
 
+static void read_protocol(const char *word)
+{
+    static const char *const protocols[] = {"tcp", "ws", "http", NULL};
+    int which = choose(word, protocols);
+    options.is_websocket = which == 1;
+    options.is_http = which == 2;
+}
+
 static void read_option(const char *name, const char *value)
 {
-    static const char *const patterns[] = {"pingpong", "down", "up", "connect", "idle", NULL};
-    static const char *const protocols[] = {"tcp", "ws", NULL};
+    static const char *const patterns[] = {"pingpong", "down",      "up", "connect",
+                                           "idle",     "handshake", NULL};
+    static const char *const versions[] = {"any", "1.2", "1.3", NULL};
+    static const int numbers[] = {0, TLS1_2_VERSION, TLS1_3_VERSION};
     static const struct {
         const char *name;
         int *to;
@@ -255,12 +274,27 @@ static void read_option(const char *name, const char *value)
     else if (!strcmp(name, "--backend")) options.backend = value;
     else if (!strcmp(name, "--account")) options.account = value;
     else if (!strcmp(name, "--pattern")) options.pattern = choose(value, patterns);
-    else if (!strcmp(name, "--proto")) options.is_websocket = choose(value, protocols);
+    else if (!strcmp(name, "--proto")) read_protocol(value);
+    else if (!strcmp(name, "--tls-version"))
+        options.tls_version = numbers[choose(value, versions)];
     else if (!strcmp(name, "--size")) options.size = (size_t)number(name, value, MARK, MAX_SIZE);
     else if (!strcmp(name, "--watch")) {
         if (options.watching == 256) refuse("too many of", name);
         options.watched[options.watching++] = (int)number(name, value, 1, INT32_MAX);
     } else refuse("there is no option", name);
+}
+
+/* Not everything goes together. */
+static void check_options(void)
+{
+    int pattern = options.pattern;
+    if (options.is_http && pattern != PINGPONG && pattern != CONNECT)
+        refuse("--proto http is for", "pingpong and connect");
+    if (options.is_http && options.in_flight > 1) refuse("--proto http has no", "--pipeline");
+    if (options.is_cached && !options.is_http) refuse("--cached is for", "--proto http");
+    if (pattern == HANDSHAKE && (!options.is_tls || options.is_websocket))
+        refuse("handshake is for", "--proto tcp --tls");
+    if (options.tls_version && !options.is_tls) refuse("--tls-version is for", "--tls");
 }
 
 /* Whether only the arguments are to be checked. */
@@ -269,6 +303,7 @@ static int read_arguments(char **words)
     int is_check = 0;
     for (; *words; words++) {
         if (!strcmp(*words, "--tls")) options.is_tls = 1;
+        else if (!strcmp(*words, "--cached")) options.is_cached = 1;
         else if (!strcmp(*words, "--check")) is_check = 1;
         else if (!words[1]) refuse("no value for", *words);
         else {
@@ -276,6 +311,7 @@ static int read_arguments(char **words)
             words++;
         }
     }
+    check_options();
     if (!is_check && (!options.target || !options.backend))
         refuse("give", "--target and --backend");
     return is_check;
@@ -296,6 +332,11 @@ static void make_clients(void)
         client_tls = checked(SSL_CTX_new(TLS_client_method()));
         if (SSL_CTX_set_alpn_protos(client_tls, protocols, sizeof protocols - 1))
             refuse("no ALPN", "OpenSSL");
+        /* What clients prefer differs by the version of OpenSSL, and so does what it costs. */
+        if (SSL_CTX_set1_groups_list(client_tls, "X25519") != 1 ||
+            SSL_CTX_set_min_proto_version(client_tls, options.tls_version) != 1 ||
+            SSL_CTX_set_max_proto_version(client_tls, options.tls_version) != 1)
+            refuse("no such TLS", "OpenSSL");
         SSL_CTX_set_verify(client_tls, SSL_VERIFY_NONE, NULL);
         SSL_CTX_set_mode(client_tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                          SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |

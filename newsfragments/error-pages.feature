@@ -1,0 +1,1 @@
+A listener may have error pages of its own, by status (`errorPages`).

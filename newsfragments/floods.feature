@@ -1,0 +1,1 @@
+Floods end the WebSocket that they come from: `maxFragments` bounds the frames of one message (1009), `maxControlRate` the pings and pongs of a second (1008), a compressed message never takes more memory than `maxMessage` allows, and a client that sends byte by byte keeps no other waiting.

@@ -1,0 +1,1 @@
+`[listener.NAME.limits]` bounds connections, new connections and WebSocket handshakes a second, of a listener and of each client network; `[relay] reserve` holds descriptors back, so that a relay that is full answers 503 and recovers.

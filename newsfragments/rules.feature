@@ -1,0 +1,1 @@
+Routes set, add and remove header fields of requests and answers (`requestHeaders`, `responseHeaders`), rewrite the path (`stripPrefix`, `replacePath`, `addPrefix`) and the `Host` (`hostHeader`), and redirect (`redirect`).
