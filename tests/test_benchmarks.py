@@ -8,12 +8,16 @@ How fast anything is is not tested here: that is what the benchmarks are for.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import skipUnless
@@ -24,11 +28,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks.claims import CLAIMS
 from benchmarks.commandline import main
 from benchmarks.lab.accounting import Account, SessionAccount, openAccount, readPss
-from benchmarks.lab.build import HERE, NotBuilt, makeCertificate, makeProgram
+from benchmarks.lab.build import HERE, NotBuilt, makeCertificate, makeNodeProgram, makeProgram
 from benchmarks.lab.claim import Claim, Limit, Rule, best
 from benchmarks.lab.contenders import CONTENDERS
-from benchmarks.lab.measures import CPU
-from benchmarks.lab.process import fill
+from benchmarks.lab.measures import ASKED, CPU, DIALS
+from benchmarks.lab.process import Process, fill, freePorts
 from benchmarks.lab.report import Results, asMarkdown, asText, judge, report
 from benchmarks.lab.works import WORKS
 
@@ -100,11 +104,145 @@ class ClaimTests(SynchronousTestCase):
         for work in WORKS.values():
             done = subprocess.run([load, "--check", *work.arguments], timeout=20, check=False)
             self.assertEqual(done.returncode, 0, work.name)
-        for wrong in (["--pattern", "ping"], ["--conns", "0"], ["--conns", "x"], ["--size"]):
+        for wrong in (
+            "--pattern ping",
+            "--conns 0",
+            "--conns x",
+            "--size",
+            "--tls --tls-version 1.1",
+            "--proto http --pattern up",
+            "--proto http --pipeline 2",
+            "--proto ws --cached",
+            "--pattern handshake",
+            "--tls-version 1.3",
+        ):
             done = subprocess.run(
-                [load, "--check", *wrong], capture_output=True, timeout=20, check=False
+                [load, "--check", *wrong.split()], capture_output=True, timeout=20, check=False
             )
             self.assertEqual(done.returncode, 2, wrong)
+
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\n@" + b"." * 16
+
+
+class Liar:
+    """
+    A server that gives one answer to every request.
+
+    @ivar port: where it listens.
+    """
+
+    def __init__(self, answer: Callable[[bytes], bytes]) -> None:
+        self._answer = answer
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # the thread waits there
+        self._socket.close()
+        self._thread.join(20)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._socket.accept()[0]
+                with contextlib.suppress(OSError), client:
+                    client.settimeout(5)
+                    while head := client.recv(4096):
+                        client.sendall(self._answer(head))
+
+
+class LoadTests(SynchronousTestCase):
+    """The load generator believes nobody."""
+
+    def setUp(self) -> None:
+        if why := tools():
+            self.skipTest(why)
+        self.backend = freePorts(1)[0]
+
+    def loaded(self, port: int, words: str) -> dict[str, Any]:
+        """What it counts in a moment."""
+        where = ["--target", f"127.0.0.1:{port}", "--backend", f"127.0.0.1:{self.backend}"]
+        times = ["--warmup", "0", "--duration", "0.2", "--ramp-timeout", "5"]
+        command = [str(makeProgram("load")), *where, *times, *words.split()]
+        done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return dict(json.loads(done.stdout))
+
+    def test_backend(self) -> None:
+        """Its own backend gives the right answers, on connections that stay open."""
+        for words in ("--size 128", "--size 100000", "--size 128 --cached"):
+            counts = self.loaded(self.backend, f"--proto http --conns 3 {words}")
+            self.assertEqual([counts["errors"], counts["bad"]], [0, 0], words)
+            self.assertGreater(counts["msgs"], 3)
+            # Those in flight at the two ends of the window count here or there.
+            self.assertApproximates(counts["backend_asked"], counts["msgs"], 3)
+            self.assertEqual(counts["backend_accepted"], 0)
+
+    def test_lies(self) -> None:
+        """An answer with another status, length or body than was asked for is noticed."""
+        for name, old, new, noticed in [
+            ("the truth", b"@", b"@", ""),
+            ("another status", b"200", b"404", "errors"),
+            ("another length", b": 32", b": 33", "errors"),
+            ("no length", b"Content-Length", b"Length", "errors"),
+            ("chunks", b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n", "errors"),
+            ("a long head", b"\r\n\r\n", b"\r\nA: " + b"a" * 9000, "errors"),
+            ("somebody else's mark", b"@", b"E0000001", "bad"),
+            ("another body", b"." * 16, b"!" * 16, "bad"),
+            ("more than the body", b"." * 16, b"." * 17, "errors"),
+        ]:
+            counts = self.answeredBy(GOOD.replace(old, new, 1))
+            for each in ("errors", "bad"):
+                self.assertEqual(counts[each] > 0, each == noticed, (name, counts))
+
+    def answeredBy(self, template: bytes) -> dict[str, Any]:
+        """The counts of one connection; C{@} becomes the mark, and 16 dots what is behind it."""
+
+        def answer(head: bytes) -> bytes:
+            mark = head.split()[1].split(b"/")[-1]
+            return template.replace(b"@", mark, 1).replace(b"." * 16, self.pattern()[16:32], 1)
+
+        liar = Liar(answer)
+        self.addCleanup(liar.close)
+        return self.loaded(liar.port, "--proto http --conns 1 --size 32")
+
+    def pattern(self) -> bytes:
+        """How a body begins."""
+        x, made = 12345, bytearray()
+        for _ in range(32):
+            x = (x * 1664525 + 1013904223) % 2**32
+            made.append(65 + (x >> 24) % 58)
+        return bytes(made)
+
+    @skipUnless(importlib.util.find_spec("aiohttp"), "aiohttp is not installed")
+    def test_handwritten(self) -> None:
+        """The proxy by hand passes small and large bodies, and keeps its connections."""
+        port, spare, self.backend = freePorts(3)
+        process = Process(CONTENDERS["aiohttp"], (port, spare, self.backend), 0)
+        self.addCleanup(process.stop)
+        process.start()
+        for size in (128, 100000):
+            counts = self.loaded(port, f"--proto http --conns 3 --size {size}")
+            self.assertEqual([counts["errors"], counts["bad"]], [0, 0], process.lastWords())
+            self.assertGreater(counts["msgs"], counts["backend_accepted"])
+
+
+class NodeTests(SynchronousTestCase):
+    """What comes from npm."""
+
+    def test_missing(self) -> None:
+        """Without Node.js it cannot be had, which is said."""
+        self.patch(os, "environ", {"PATH": self.mktemp()})
+        self.assertIn("node", str(self.assertRaises(NotBuilt, makeNodeProgram, "left", "1")))
+        self.assertEqual(CONTENDERS["chp"].version(), "")
+
+    def test_named(self) -> None:
+        """The environment names a program that is there already."""
+        self.patch(os, "environ", {**os.environ, "CONFIGURABLE_HTTP_PROXY": "/there/chp"})
+        self.assertEqual(CONTENDERS["chp"].program(), "/there/chp")
 
 
 MICROSECOND = 1000
@@ -176,8 +314,22 @@ class ReportTests(SynchronousTestCase):
     def test_units(self) -> None:
         """CPU time is divided by what the work counts."""
         record = run("x", 1, conns_done=7, opened=9, bytes=3_000_000)
-        for name, units in [("ws-64", 100), ("ws-down", 3), ("tcp-connect", 7), ("ws-idle", 9)]:
+        for name, units in [
+            ("ws-64", 100),
+            ("http-get-128", 100),
+            ("ws-down", 3),
+            ("tcp-connect", 7),
+            ("https-handshake", 7),
+            ("ws-idle", 9),
+        ]:
             self.assertEqual(WORKS[name].units(record), units)
+
+    def test_backend(self) -> None:
+        """What the backend saw is divided by it, too; older records do not have it."""
+        self.assertEqual(ASKED.take(run("x", 1, backend_asked=50)), 0.5)
+        self.assertEqual(DIALS.take(run("x", 1, backend_accepted=0)), 0)
+        self.assertIsNone(DIALS.take(run("x", 1, backend_accepted=0, msgs=0)))
+        self.assertIsNone(ASKED.take(run("x", 1)))
 
     def test_limits(self) -> None:
         """A limit is a multiple of the best of those that are there, or a plain number."""
@@ -284,16 +436,28 @@ class CommandLineTests(SynchronousTestCase):
         """A short run measures wsrelay and the C relay, and its file can be reported again."""
         if why := tools():
             self.skipTest(why)
+        for claim, work, peers in [
+            ("echo", "ws-64", ["relay", "wsrelay"]),
+            ("http", "http-get-16k", ["relay", "wsrelay"]),
+            ("handshakes", "https-handshake", ["relay-tls", "wsrelay-certificates"]),
+            ("handshakes", "https-handshake-1.2", ["relay-tls", "wsrelay-certificates"]),
+            ("handshakes", "https-connect", ["relay-tls", "wsrelay-certificates"]),
+        ]:
+            self.ran(claim, work, peers)
+
+    def ran(self, claim: str, work: str, peers: list[str]) -> None:
+        """Run one work of a claim for a moment."""
         out, page = self.mktemp(), self.mktemp()
-        options = ["--rounds", "1", "--secs", "0.3", "--patience", "0", "--works", "^ws-64$"]
+        options = ["--rounds", "1", "--secs", "0.3", "--patience", "0", "--works", f"^{work}$"]
         files = ["--out", out, "--markdown", page]
-        said = self.said("echo", *options, "--peers", "relay,wsrelay", *files)
+        said = self.said(claim, *options, "--peers", ",".join(peers), *files)
         self.assertEqual(self.status, 0, said)
         _, *runs = [json.loads(line) for line in Path(out).read_text().splitlines()]
-        self.assertEqual([each["contender"] for each in runs], ["relay", "wsrelay"])
+        self.assertEqual([each["contender"] for each in runs], peers, said)
         for each in runs:
             self.assertFalse(each["failed"], each)
             self.assertGreater(each["proxy_ns"], 0)
-            self.assertGreater(each["msgs"], 0)
-        self.assertIn("| wsrelay, no filter |", Path(page).read_text())
-        self.assertIn("wsrelay, no filter", self.said("report", out))
+            self.assertGreater(WORKS[work].units(each), 0)
+        title = CONTENDERS[peers[-1]].title
+        self.assertIn(f"| {title} |", Path(page).read_text())
+        self.assertIn(title, self.said("report", out))

@@ -36,6 +36,8 @@ TREE = [
     ("NotImplementedByRelay", "ClientFault", "client", 501, 1002),
     ("VersionNotSupported", "ClientFault", "client", 505, 1002),
     ("Refused", "RelayError", "relay", 403, 1008),
+    ("Limited", "RelayError", "client", 429, 1008),
+    ("Overloaded", "RelayError", "relay", 503, 1013),
     ("NoRoute", "RelayError", "relay", 404, 1011),
     ("BackendFault", "RelayError", "backend", 502, 1011),
     ("NoBackend", "BackendFault", "backend", 503, 1013),
@@ -49,6 +51,7 @@ def make(kind: type[RelayError]) -> RelayError:
     """An error of that kind with nothing special about it."""
     special = {
         "ConfigurationError": (["what"],),
+        "Limited": ("what", 429, 1),
         "PluginFault": ("redact", "what"),
         "Violation": (1002, "what"),
     }
@@ -94,7 +97,7 @@ class TreeTests(SynchronousTestCase):
     def test_noHeaders(self) -> None:
         """Only an answer that must name what would be right carries a header field."""
         carrying = {name for name, *_ in TREE if make(getattr(errors, name)).headers}
-        self.assertEqual(carrying, {"MethodNotAllowed"})
+        self.assertEqual(carrying, {"Limited", "MethodNotAllowed"})
         ((name, value),) = errors.MethodNotAllowed("CONNECT").headers
         self.assertEqual(name, b"Allow")
         self.assertNotIn(b"CONNECT", value)

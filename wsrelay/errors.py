@@ -19,6 +19,8 @@ WebSocket close code ends a live session because of it::
     |   |-- NotImplementedByRelay   a method or coding we do not relay     501
     |   `-- VersionNotSupported     neither HTTP/1.0 nor HTTP/1.1          505
     |-- Refused                     a policy said no                       403
+    |-- Limited                     a limit of the listener's              429 or 503
+    |-- Overloaded                  no descriptors are left                503 / 1013
     |-- NoRoute                     no policy wanted this client           404
     |-- BackendFault                a backend's: it refused, it vanished   502 / 1011
     |   |-- NoBackend               the pool has none that is up           503
@@ -33,7 +35,6 @@ standard phrase, nothing more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 __all__ = [
     "BackendFault",
@@ -46,10 +47,12 @@ __all__ = [
     "ContentTooLarge",
     "ExpectationFailed",
     "HeadTooLarge",
+    "Limited",
     "MethodNotAllowed",
     "NoBackend",
     "NoRoute",
     "NotImplementedByRelay",
+    "Overloaded",
     "PluginFault",
     "Refused",
     "RelayError",
@@ -70,7 +73,7 @@ class RelayError(Exception):
 
     status: int = 500
     code: int = 1011
-    party: ClassVar[str] = "relay"
+    party: str = "relay"
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail)
@@ -192,6 +195,34 @@ class Refused(RelayError):
 
     status = 403
     code = 1008
+
+
+class Limited(RelayError):
+    """
+    Too many come, or too fast: status 429 when it is this client, 503 when it is everybody.
+
+    @ivar retryAfter: when it may be worth another try, in seconds.
+    """
+
+    code = 1008
+
+    def __init__(self, detail: str, status: int, retryAfter: int) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.retryAfter = retryAfter
+        self.party = "client" if status == 429 else "relay"
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """When to come again (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
+        return ((b"Retry-After", b"%d" % self.retryAfter),)
+
+
+class Overloaded(RelayError):
+    """The process has no descriptor left for a backend's connection."""
+
+    status = 503
+    code = 1013
 
 
 class NoRoute(RelayError):

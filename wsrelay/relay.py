@@ -75,8 +75,9 @@ class RelayService(Service):
             and it was already running by then.
         """
         self._configuration = configuration
-        accessLog = [AccessLog()] if configuration.relay.accessLog else []
-        self.relay = Hub(reactor, [*accessLog, *observers])
+        relay = configuration.relay
+        accessLog = [AccessLog(relay.maskQuery)] if relay.accessLog else []
+        self.relay = Hub(reactor, [*accessLog, *observers], relay.reserve)
         self.built: Built | None = None
         self._complain = complain
         self._exit = exit

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_benchmarks -*-
 """
-What has to be made once: the two C programs, and a certificate.
+What has to be made once: the two C programs, a certificate, and what npm installs.
 
 All of it goes to C{build/benchmarks/} in the checkout, which git ignores. A program is compiled
 again when its source is newer.
@@ -14,7 +14,16 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["BUILD", "HERE", "ROOT", "Certificate", "NotBuilt", "makeCertificate", "makeProgram"]
+__all__ = [
+    "BUILD",
+    "HERE",
+    "ROOT",
+    "Certificate",
+    "NotBuilt",
+    "makeCertificate",
+    "makeNodeProgram",
+    "makeProgram",
+]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -78,7 +87,28 @@ def makeCertificate() -> Certificate:
     return made
 
 
+def makeNodeProgram(name: str, version: str) -> Path:
+    """
+    Have npm install a package with a program of its own name, if that was not done yet.
+
+    @raise NotBuilt: there is no Node.js or npm, or npm complains.
+    """
+    folder = BUILD / f"{name}-{version}"
+    program = folder / "node_modules" / ".bin" / name
+    for needed in ("node", "npm"):
+        if shutil.which(needed) is None:
+            raise NotBuilt(f"{needed} is not installed")
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["--no-audit", "--no-fund", "--ignore-scripts"]
+        _run(["npm", "install", "--prefix", str(folder), *options, f"{name}@{version}"])
+    return program
+
+
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NotBuilt(f"{command[0]} took more than 120 s") from error
     if done.returncode:
         raise NotBuilt(f"{command[0]} failed:\n{done.stderr.strip()[-2000:]}")

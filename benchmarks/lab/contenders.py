@@ -10,6 +10,7 @@ C{folder} its own, C{certificate}, C{key} and C{pem} (both in one file).
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from benchmarks.lab.build import NotBuilt, makeProgram
+from benchmarks.lab.build import HERE, NotBuilt, makeNodeProgram, makeProgram
 
 __all__ = ["CONTENDERS", "Contender"]
 
@@ -59,6 +60,8 @@ class Contender:
             return str(makeProgram(name))
         if name == "envoy":
             return _envoy()
+        if name == _CHP:
+            return _configurableHttpProxy()
         return name if "/" in name else shutil.which(name)
 
     def version(self) -> str:
@@ -87,6 +90,16 @@ def _envoy() -> str | None:
     return shutil.which("envoy")
 
 
+_CHP = "configurable-http-proxy"
+_CHP_VERSION = "5.3.0"
+
+
+def _configurableHttpProxy() -> str:
+    """Named by the environment, or on the path, or as npm has it."""
+    found = os.environ.get("CONFIGURABLE_HTTP_PROXY") or shutil.which(_CHP)
+    return found or str(makeNodeProgram(_CHP, _CHP_VERSION))
+
+
 def _relay(name: str, title: str, layers: tuple[str, ...], *options: str) -> Contender:
     tls = any("tls" in layer for layer in layers)
     port = "@{tlsPort}" if tls else "@{port}"
@@ -94,14 +107,16 @@ def _relay(name: str, title: str, layers: tuple[str, ...], *options: str) -> Con
     return Contender(name, title, layers, ("relay", *ends, *options))
 
 
-def _nginx(name: str, title: str, layers: tuple[str, ...], template: str, more: str) -> Contender:
+def _nginx(
+    name: str, title: str, layers: tuple[str, ...], template: str, more: str, cache: str = ""
+) -> Contender:
     return Contender(
         name,
         title,
         layers,
         ("nginx", "-p", "@{folder}", "-c", "@{conf}"),
         template,
-        {"more": more, "loadStream": _loadStream()},
+        {"more": more, "cache": cache, "loadStream": _loadStream()},
         versionArguments=("-v",),
     )
 
@@ -120,7 +135,13 @@ def _haproxy(name: str, title: str, mode: str, *more: str) -> Contender:
         _BOTH_L7 if isHttp else _BOTH_L4,
         ("haproxy", "-db", "-q", "-f", "@{conf}"),
         "haproxy.cfg",
-        {"mode": mode, "more": "\n  ".join(more), "alpn": "alpn http/1.1" if isHttp else ""},
+        {
+            "mode": mode,
+            "more": "\n  ".join(more),
+            "alpn": "alpn http/1.1" if isHttp else "",
+            # Who says nothing gets no 400.
+            "probes": "option http-ignore-probes" if isHttp else "",
+        },
         versionArguments=("-v",),
     )
 
@@ -155,7 +176,14 @@ def _wsrelay(
     return Contender(name, title, (layer,), command)
 
 
+def _configured(name: str, title: str, layer: str, template: str) -> Contender:
+    """wsrelay with a configuration, its log going to a file."""
+    command = (*_TWISTD, "wsrelay", "--config", "@{conf}")
+    return Contender(name, title, (layer,), command, template)
+
+
 _SPLICE = ("option splice-request", "option splice-response", "option splice-auto")
+_CACHE = "proxy_cache_path cache keys_zone=pages:10m use_temp_path=off;"
 _64K = "proxy_buffer_size 64k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;"
 
 CONTENDERS = {
@@ -173,6 +201,14 @@ CONTENDERS = {
         ),
         _nginx("nginx", "nginx http", _BOTH_L7, "nginx-http.conf", ""),
         _nginx("nginx-64k", "nginx http, 64 KiB buffers", _BOTH_L7, "nginx-http.conf", _64K),
+        _nginx(
+            "nginx-cache",
+            "nginx http, cache",
+            ("l7",),
+            "nginx-http.conf",
+            "proxy_cache pages;",
+            _CACHE,
+        ),
         _nginx("nginx-stream", "nginx stream", _BOTH_L4, "nginx-stream.conf", ""),
         _haproxy("haproxy", "HAProxy http", "http"),
         _haproxy("haproxy-splice", "HAProxy http, splicing", "http", *_SPLICE),
@@ -194,6 +230,26 @@ CONTENDERS = {
             },
             versionArguments=("version",),
         ),
+        Contender(
+            "chp",
+            "configurable-http-proxy",
+            ("l7",),
+            (
+                _CHP,
+                *("--ip", "127.0.0.1", "--port", "@{port}"),
+                *("--api-ip", "127.0.0.1", "--api-port", "@{tlsPort}"),
+                *("--default-target", "http://127.0.0.1:@{backend}", "--log-level", "error"),
+            ),
+            environment={"NODE_ENV": "production"},
+            versionArguments=("--version",),
+        ),
+        Contender(
+            "aiohttp",
+            "aiohttp proxy, by hand",
+            ("l7",),
+            (sys.executable, str(HERE / "programs" / "handwritten.py"), "@{port}", "@{backend}"),
+            versionArguments=("-c", "import aiohttp; print(aiohttp.__version__)"),
+        ),
         _wsrelay("wsrelay", "wsrelay, no filter", "l7"),
         _wsrelay(
             "wsrelay-none",
@@ -211,6 +267,14 @@ CONTENDERS = {
         ),
         _wsrelay("wsrelay-l4", "wsrelay, layer 4", "l4"),
         _wsrelay("wsrelay-tls", "wsrelay, TLS", "l7-tls"),
+        _configured("wsrelay-kept", "wsrelay, 256 kept alive", "l7", "wsrelay-http.toml"),
+        _configured("wsrelay-cache", "wsrelay, cache", "l7", "wsrelay-cache.toml"),
+        _configured(
+            "wsrelay-certificates",
+            "wsrelay, TLS by its configuration",
+            "l7-tls",
+            "wsrelay-tls.toml",
+        ),
         _wsrelay("wsrelay-l4-tls", "wsrelay, layer 4, TLS", "l4-tls"),
         _wsrelay(
             "wsrelay-quiet",

@@ -7,13 +7,14 @@ better in all of them that a rule can name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from attrs import frozen
 
 from benchmarks.lab.works import WORKS
 
-__all__ = ["CPU", "IDLE", "MEMORY", "OPENED", "Measure"]
+__all__ = ["ASKED", "CPU", "DIALS", "IDLE", "MEMORY", "OPENED", "Measure"]
 
 
 @frozen
@@ -49,7 +50,17 @@ def _opened(run: Mapping[str, Any]) -> float | None:
     return float(run["opened"]) if run.get("opened") else None
 
 
+def _each(key: str, run: Mapping[str, Any]) -> float | None:
+    """Something that the backend counted, for each unit."""
+    units = WORKS[run["work"]].units(run) if key in run else 0
+    return float(run[key]) / units if units else None
+
+
 CPU = Measure("cpu", "µs of CPU per {unit}", _cpu)
 MEMORY = Measure("memory", "KiB per {unit}", _memory)
 IDLE = Measure("idle", "% of a core while idle", _idle)
 OPENED = Measure("opened", "how many were open", _opened)
+ASKED = Measure("asked", "requests to the backend per {unit}", partial(_each, "backend_asked"))
+DIALS = Measure(
+    "dials", "connections to the backend per {unit}", partial(_each, "backend_accepted")
+)

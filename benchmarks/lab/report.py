@@ -197,15 +197,12 @@ def _grid(
     }
     names = [name for name in claim.contenders if any(cells[name, work.name] for work in works)]
     done = [work for work in works if any(cells[name, work.name] for name in names)]
-    heads = ["", *(f"{_LAYERS[work.layer]}{work.title}" for work in done)]
+    heads = ["", *(work.title for work in done)]
     rows = [
         [CONTENDERS[name].title, *(cells[name, work.name] or "" for work in done)]
         for name in names
     ]
     return Table(title, heads, rows)
-
-
-_LAYERS = {"l7": "", "l4": "L4 ", "l7-tls": "wss ", "l4-tls": "TLS "}
 
 
 def _cell(measure: Measure, results: Results, claim: str, work: str, name: str) -> str:
@@ -247,8 +244,9 @@ def _verdictTable(claim: Claim, verdicts: Sequence[Verdict]) -> Table:
 def _what(verdict: Verdict) -> str:
     """The work, and what was measured where that is not CPU time."""
     work, measure = verdict.work, verdict.rule.measure
-    title = f"{_LAYERS[work.layer]}{work.title}"
-    return title if measure is CPU else f"{title}: {measure.unit.format(unit=work.unit)}"
+    if measure is CPU:
+        return work.title
+    return f"{work.title}: {measure.unit.format(unit=work.unit)}"
 
 
 def _ratio(ratio: float | None) -> str:

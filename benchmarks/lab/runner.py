@@ -222,7 +222,7 @@ def _quality(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(record: dict[str, Any], work: Work) -> str:
-    head = f"{record['round'] + 1} {record['work']:12} {record['contender']:18}"
+    head = f"{record['round'] + 1} {record['work']:19} {record['contender']:20}"
     if "secs" not in record:
         return f"{head} failed: {record['complaints']}"
     units = work.units(record)

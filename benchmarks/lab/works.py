@@ -8,7 +8,7 @@ and one back: two messages pass the proxy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -24,7 +24,7 @@ class Work:
     @ivar title: the head of its column.
     @ivar layer: what a contender must be to do it: C{l4}, C{l7}, C{l4-tls} or C{l7-tls}.
     @ivar arguments: for the load generator.
-    @ivar unit: C{round trip}, C{MB}, C{connection} or C{session}.
+    @ivar unit: C{round trip}, C{request}, C{MB}, C{connection}, C{handshake} or C{session}.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Work:
 
     def units(self, run: Mapping[str, Any]) -> float:
         """How many units a run did."""
-        if self.unit == "connection":
+        if self.unit in ("connection", "handshake"):
             return float(run["conns_done"])
         if self.unit == "session":
             return float(run["opened"])
@@ -61,12 +61,14 @@ _SIZES = {
 _BULK = {"down": "to clients", "up": "to the backend"}
 
 
-def _works(prefix: str, layer: str) -> list[Work]:
+def _works(prefix: str, layer: str, head: str) -> list[Work]:
     """All works of one layer."""
     protocol = ("--proto", "ws" if "l7" in layer else "tcp")
+    tls = ("--tls",) if layer.endswith("-tls") else ()
 
-    def work(name: str, title: str, unit: str, arguments: str) -> Work:
-        return Work(f"{prefix}-{name}", title, layer, (*protocol, *arguments.split()), unit)
+    def work(name: str, title: str, unit: str, words: str) -> Work:
+        arguments = (*protocol, *tls, *words.split())
+        return Work(f"{prefix}-{name}", f"{head}{title}", layer, arguments, unit)
 
     return [
         *(
@@ -93,8 +95,37 @@ def _works(prefix: str, layer: str) -> list[Work]:
     ]
 
 
+def _gets() -> Iterator[Work]:
+    """GETs over connections that are kept alive."""
+    for kind, title, more in [("get", "GET", ()), ("cached", "cached GET", ("--cached",))]:
+        for name, size in [("128", 128), ("16k", 16384)]:
+            words = f"--proto http --pattern pingpong --conns 64 --size {size}".split()
+            head = f"{title} {'128 B' if size == 128 else '16 KiB'}"
+            yield Work(f"http-{kind}-{name}", head, "l7", (*words, *more), "request")
+
+
+def _handshakes() -> Iterator[Work]:
+    """Connections with TLS that do hardly anything else."""
+    often = ("--tls", "--conns", "32", "--src-count", "8")
+    for name, version in [("https-handshake", "1.3"), ("https-handshake-1.2", "1.2")]:
+        words = ("--pattern", "handshake", "--tls-version", version, *often)
+        yield Work(name, f"TLS {version}", "l7-tls", words, "handshake")
+    words = ("--proto", "http", "--pattern", "connect", "--size", "128", *often)
+    yield Work("https-connect", "open, GET 128 B, close", "l7-tls", words, "connection")
+
+
+_LAYERS = [
+    ("ws", "l7", ""),
+    ("tcp", "l4", "L4 "),
+    ("wss", "l7-tls", "wss "),
+    ("tls", "l4-tls", "TLS "),
+]
+
 WORKS = {
     work.name: work
-    for prefix, layer in [("ws", "l7"), ("tcp", "l4"), ("wss", "l7-tls"), ("tls", "l4-tls")]
-    for work in _works(prefix, layer)
+    for work in [
+        *(work for layer in _LAYERS for work in _works(*layer)),
+        *_gets(),
+        *_handshakes(),
+    ]
 }

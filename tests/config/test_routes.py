@@ -24,8 +24,8 @@ class RouteTests(SynchronousTestCase):
     """A route becomes matchers and settings."""
 
     def test_keys(self) -> None:
-        """Every key is a condition, an action, a change, a setting, the name or the filters."""
-        keys = {"name", "filters", *CONDITIONS, *ACTIONS, *CHANGES, *SETTINGS}
+        """Every key is a condition, an action, a change, a setting, or a name of something."""
+        keys = {"name", "filters", "cache", *CONDITIONS, *ACTIONS, *CHANGES, *SETTINGS}
         self.assertEqual(keys, set(Route.model_fields))
 
     def test_settingsAreAll(self) -> None:

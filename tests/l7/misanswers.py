@@ -15,7 +15,6 @@ __all__ = [
     "CUT",
     "NO_TUNNEL",
     "NO_WEBSOCKET",
-    "PENDING",
     "POISON",
     "REWRITTEN",
     "Rewritten",
@@ -113,11 +112,6 @@ BAD: dict[str, bytes] = {
     "204 with a length": b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello",
     "204 with chunks": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n" + _CHUNKS,
     "1xx for ever": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
-}
-
-
-#: Not yet: expected failures. An interim answer is sent on before anybody asks for its framing.
-PENDING: dict[str, bytes] = {
     "100 with a length": b"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\nhello",
     "103 with chunks": b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + _CHUNKS,
 }

@@ -24,6 +24,7 @@ from tests.l7.harness import (
 )
 from wsrelay.errors import BackendTimeout, PluginFault
 from wsrelay.interfaces import IRequestFilter
+from wsrelay.l4.listener import ListenerSettings
 from wsrelay.model import (
     Connected,
     Decided,
@@ -624,7 +625,7 @@ class TimeTests(ExchangeTestCase):
 
     async def test_fromTheEndOfTheBody(self) -> None:
         """The time is counted from the last of the request that moved."""
-        await self.start(settings=self.SETTINGS)
+        await self.start(settings=self.SETTINGS, listener=ListenerSettings(bodyTimeout=100))
         client = await self.ask(post(10, b"hello"))
         backend = await self.backend()
         await backend.head()
@@ -639,7 +640,7 @@ class TimeTests(ExchangeTestCase):
 
     async def test_slowBody(self) -> None:
         """A body that stops coming is the client's fault: 408."""
-        await self.start(settings=self.SETTINGS)
+        await self.start(settings=self.SETTINGS, listener=ListenerSettings(bodyTimeout=100))
         client = await self.ask(post(10, b"hello"))
         backend = await self.backend()
         await backend.head()

@@ -15,7 +15,6 @@ from typing import Any
 
 from zope.interface import implementer
 
-from tests.l7 import misanswers
 from tests.l7.attacks import BAD_BODIES, REFUSED, SMUGGLED
 from tests.l7.harness import (
     HANDSHAKE,
@@ -29,7 +28,7 @@ from tests.l7.harness import (
 )
 from tests.l7.misanswers import BAD, CUT, NO_TUNNEL, NO_WEBSOCKET, POISON, REWRITTEN
 from tests.l7.peers import Client, Server
-from tests.l7.rewrites import CLOAKED, PASSED, PATHS, PENDING, Passed, reached
+from tests.l7.rewrites import CLOAKED, PASSED, PATHS, Passed, reached
 from wsrelay.interfaces import IRequestFilter
 from wsrelay.model import Forward, Refuse, RouteSettings
 from wsrelay.routing import Rule, Table
@@ -170,15 +169,6 @@ class ClientTests(HostileTestCase):
             await self.passes(row)
         self.assertRows(PASSED)
 
-    async def test_pending(self) -> None:
-        """What is still passed as it is."""
-        await self.start()
-        for row in PENDING:
-            await self.passes(row)
-        self.assertRows(PENDING)
-
-    test_pending.todo = "see the comments in PENDING"  # type: ignore[attr-defined]  # trial's
-
     async def test_addedFieldsStay(self) -> None:
         """Whatever a client names in Connection, what a filter adds reaches the backend."""
 
@@ -278,12 +268,6 @@ class BackendTests(HostileTestCase):
     async def test_bad(self) -> None:
         """An answer that is none is 502, and nothing else of it arrives."""
         await self.refuse(BAD)
-
-    async def test_pending(self) -> None:
-        """What is still believed."""
-        await self.refuse(misanswers.PENDING)
-
-    test_pending.todo = "see the comment at misanswers.PENDING"  # type: ignore[attr-defined]  # trial's
 
     async def test_rewritten(self) -> None:
         """An answer is framed anew; what hides behind it answers nothing."""

@@ -9,6 +9,8 @@ request can wait here for the next one.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +28,7 @@ from twisted.python.failure import Failure
 
 from wsrelay.backends.backend import Backend
 from wsrelay.backends.idle import Idle, Waiting
-from wsrelay.errors import BackendFault, BackendTimeout, NoBackend
+from wsrelay.errors import BackendFault, BackendTimeout, NoBackend, Overloaded
 from wsrelay.interfaces import IBalancer
 from wsrelay.model import Inbound
 from wsrelay.plane.legs import Leg
@@ -200,6 +202,10 @@ class _Dial:
         if isinstance(error, CancelledError):
             self.done.errback(failure)
             return
+        if (code := _code(error)) in _OURS:
+            why = f"cannot dial {backend.name}: {os.strerror(code)}"
+            self.done.errback(Overloaded(why))
+            return
         self._pool.refused(backend)
         fault = _faultOf(backend, error)
         _log.warn(
@@ -209,6 +215,16 @@ class _Dial:
             left=len(self._ready),
         )
         self._next(fault)
+
+
+# The relay's own trouble: another backend would be as far away.
+_OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+
+
+def _code(error: Any) -> int:
+    """The C{errno} of a dial that failed; 0 if it has none."""
+    code = getattr(error, "osError", None) or getattr(error, "errno", None)
+    return code if isinstance(code, int) else 0
 
 
 def _faultOf(backend: Backend, error: Exception) -> BackendFault:

@@ -153,7 +153,12 @@ class _Builder:
     def _decision(self, name: str, route: routes.Route) -> Decision | Redirect:
         if route.pool is not None:
             return Forward(
-                route.pool, tuple(route.filters), name, route.settings(), route.rules(name)
+                route.pool,
+                tuple(route.filters),
+                name,
+                route.settings(),
+                route.rules(name),
+                route.cache or "",
             )
         if route.respond is not None:
             return route.respond.decision()

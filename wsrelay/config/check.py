@@ -119,10 +119,14 @@ _TLS = ("tls:", "ssl:")
 _L4 = {"tcp", "tls-terminate", "tls-passthrough"}
 
 # The keys of a listener that its forwarder does not look at; C{headTimeout} is for TLS, too.
+_HTTP_KEYS = (
+    *("keepAliveTimeout", "maxHead", "maxHeaders"),
+    *("trusted", "trustedFields", "forwarded", "errorPages"),
+)
 _IDLE_KEYS = {
-    "tcp": ("keepAliveTimeout", "maxHead", "maxHeaders"),
-    "tls-terminate": ("keepAliveTimeout", "maxHead", "maxHeaders"),
-    "tls-passthrough": ("keepAliveTimeout", "maxHead", "maxHeaders"),
+    "tcp": _HTTP_KEYS,
+    "tls-terminate": _HTTP_KEYS,
+    "tls-passthrough": _HTTP_KEYS,
 }
 
 
@@ -147,6 +151,8 @@ def _checkForwarder(part: Part[Listener], draft: Draft) -> Iterator[str]:
         yield f"{part.path}.{key}: has no effect with forwarder {found(forwarder)}"
     if forwarder == "tcp" and "headTimeout" in part.raw and not _mayEndTLS(part):
         yield f'{part.path}.headTimeout: has no effect with forwarder "tcp"'
+    if "trustedFields" in part.raw and "trusted" not in part.raw:
+        yield f"{part.path}.trustedFields: has no effect without trusted"
     if forwarder in FORWARDERS and not (draft.routes or draft.plugins or "pool" in part.raw):
         yield f"{part.path}: there is no route, and this listener has no pool"
     if forwarder == "tls-passthrough":
@@ -204,7 +210,8 @@ def _forwarder(part: Part[Listener]) -> str:
 _L7_KEYS = (
     *("host", "method", "path", "pathPrefix", "pathRegex", "header", "query", "cookie"),
     *("respond", "redirect", "serve", *CHANGES),
-    *("responseTimeout", "maxFrame", "maxMessage", "maxBody", "compression"),
+    *("responseTimeout", "maxFrame", "maxMessage", "maxFragments", "maxControlRate"),
+    *("maxBody", "cache", "compression"),
 )
 _TLS_KEYS = ("serverName", "alpn")
 
@@ -231,7 +238,7 @@ def _checkAction(part: Part[Route]) -> Iterator[str]:
         count = " and ".join(actions) or "none"
         yield f"{part.path}: expected one action ({', '.join(ACTIONS)}), found {count}"
     elif actions != ["pool"]:
-        for key in part.given(("filters", *CHANGES, *SETTINGS)):
+        for key in part.given(("filters", "cache", *CHANGES, *SETTINGS)):
             yield f"{part.path}.{key}: has no effect with the action {actions[0]}"
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from wsrelay.config.limiting import Limits
+from wsrelay.config.rewriting import ErrorPages, Forwarded, Trusted, TrustedFields
 from wsrelay.config.terminating import Termination
 from wsrelay.config.values import (
     Count,
@@ -16,6 +18,7 @@ from wsrelay.config.values import (
     Seconds,
     Size,
     Table,
+    WholeNumber,
 )
 
 __all__ = ["FORWARDERS", "Listener"]
@@ -79,4 +82,54 @@ class Listener(Table):
         default=100,
         description="The most header fields in a request head. One with more gets 431.",
         examples=[64],
+    )
+    bodyTimeout: Seconds = Field(
+        default=20.0,
+        description="How long a client may send nothing of a request's body, or less than "
+        "minRate, while the backend reads. Then it gets 408.",
+        examples=[60],
+    )
+    readTimeout: Seconds = Field(
+        default=60.0,
+        description="How long a client may take nothing of its response, or less than minRate, "
+        "while there is more for it. Then it is cut off.",
+        examples=[30],
+    )
+    minRate: WholeNumber = Field(
+        default=500,
+        description="How slow a client may be with a body or a response, in bytes a second; "
+        "with 0 any byte will do.",
+        examples=[0],
+    )
+    limits: Limits = Field(
+        default=Limits(),
+        description="How many clients there may be, and how fast they may come: see "
+        "`[listener.NAME.limits]`.",
+        examples=[{"connectionsPerClient": 100}],
+    )
+    trusted: Trusted = Field(
+        default=(),
+        description="The proxies in front of this listener that are believed what they say about "
+        'clients (L7): addresses, networks, and "unix" for every UNIX socket. Name only those '
+        "that set or remove each of these fields themselves.",
+        examples=["10.0.0.0/8", ["192.0.2.1", "unix"]],
+    )
+    trustedFields: TrustedFields = Field(
+        default="x-forwarded",
+        description="What they say it in: X-Forwarded-For, -Proto, -Host and -Port, or Forwarded "
+        "(RFC 7239). The others are never believed.",
+        examples=["rfc7239"],
+    )
+    forwarded: Forwarded = Field(
+        default="x-forwarded",
+        description="What backends are told about clients (L7): X-Forwarded-For, -Proto, -Host, "
+        'Forwarded, both, or nothing. What a client says there itself is removed with "off", too.',
+        examples=["rfc7239", "off"],
+    )
+    errorPages: ErrorPages = Field(
+        default={},
+        description="Files that are sent for errors of the relay's own (L7), by status or class "
+        "of status: .html, .json or .txt, at most 65536 bytes each. {status}, {reason} and {id} "
+        "are filled in.",
+        examples=[{"404": "pages/404.html", "5xx": "pages/5xx.html"}],
     )

@@ -20,7 +20,9 @@ from wsrelay.l4.forwarders import TCPForwarder, TLSPassthroughForwarder
 from wsrelay.l4.listener import Listener, ListenerSettings
 from wsrelay.l4.plans import Plans
 from wsrelay.l4.proxied import endpointFrom
+from wsrelay.l7.forwarded import Trust
 from wsrelay.l7.forwarder import HTTPForwarder
+from wsrelay.l7.pages import Pages
 from wsrelay.model import Forward
 from wsrelay.plane.engine import IPlane
 
@@ -59,7 +61,17 @@ def makeListener(
     if forwarder is None:
         return None
     settings = ListenerSettings(
-        table.headTimeout, table.keepAliveTimeout, table.maxHead, table.maxHeaders
+        table.headTimeout,
+        table.keepAliveTimeout,
+        table.maxHead,
+        table.maxHeaders,
+        table.bodyTimeout,
+        table.readTimeout,
+        table.minRate,
+        table.limits.settings(),
+        Trust(table.trusted, table.trustedFields) if table.trusted else None,
+        table.forwarded,
+        Pages(table.errorPages, f"listener.{name}.errorPages") if table.errorPages else None,
     )
     otherwise = Forward(table.pool, route=f"listener {name}") if table.pool else None
     try:

@@ -22,6 +22,7 @@ from wsrelay.config.caches import Cache
 from wsrelay.config.listeners import Listener
 from wsrelay.config.pools import Backend, Pool
 from wsrelay.config.problems import keyOf, quoted
+from wsrelay.config.rewriting import HeaderRules, PathChange, Redirection
 from wsrelay.config.routes import Answer, Route
 from wsrelay.config.schema import Plugin, Relay
 from wsrelay.config.values import Expected, Listed
@@ -59,6 +60,9 @@ SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("[listener.NAME]", "listener", Listener),
     ("[[route]]", "route", Route),
     ("respond = {...} in [[route]]", "route.respond", Answer),
+    ("redirect = {...} in [[route]]", "route.redirect", Redirection),
+    ("requestHeaders = {...} in [[route]]", "route.requestHeaders", HeaderRules),
+    ("replacePath = {...} in [[route]]", "route.replacePath", PathChange),
     ("[pool.NAME]", "pool", Pool),
     ("backends = [{...}] in [pool.NAME]", "pool.backends", Backend),
     ("[cache.NAME]", "cache", Cache),
@@ -88,6 +92,10 @@ allowed, a list of conditions means any of them.
 characters, none and `/` included; without `*` a pattern is compared exactly. In names of
 hosts, `*.` at the beginning stands for one or more labels.
 
+**Templates.** In values of `requestHeaders`, `responseHeaders`, `redirect` and `hostHeader`,
+`{{client}}` and other [placeholders](../howto/rewrite-requests.md#templates) stand for facts
+about the client; `{{{{` and `}}}}` are braces.
+
 **The normal form of a path.** `path`, `pathPrefix` and `pathRegex` are compared with this
 form of the request's path, so that a rule holds for every spelling of what it names:
 
@@ -100,7 +108,8 @@ form of the request's path, so that a rule holds for every spelling of what it n
 Paths that backends read in different ways have no normal form: broken escapes, `%00`,
 overlong UTF-8, a climb above the root, and dot segments together with parameters, empty
 segments or a slash of another kind. Such a request is refused (403) as soon as a route asks
-for its path. The backend gets the path as the client wrote it.
+for its path. The backend gets the path as the client wrote it, unless
+the route [rewrites it](../howto/rewrite-requests.md#path).
 """
 
 

@@ -22,6 +22,7 @@ from wsrelay.config.rewriting import (
 from wsrelay.config.values import (
     Compression,
     Cookies,
+    CountLimit,
     Fields,
     Headers,
     Hosts,
@@ -36,6 +37,7 @@ from wsrelay.config.values import (
     PathRegexes,
     Patience,
     Protocols,
+    RateLimit,
     Reason,
     Seconds,
     ServerNames,
@@ -266,13 +268,31 @@ class Route(Table):
     maxMessage: SizeLimit = Field(
         default=_DEFAULTS.maxMessage or 0,
         description="The longest WebSocket message over all its frames (L7), inflated if "
-        "it is inflated here. Its sender gets 1009.",
+        "it is inflated here. Its sender gets 1009. Without a limit a compressed message can "
+        "become a thousand times what was sent.",
         examples=[1048576, 0],
+    )
+    maxFragments: CountLimit = Field(
+        default=_DEFAULTS.maxFragments or 0,
+        description="The most frames in one WebSocket message (L7), the empty ones too. Its "
+        "sender gets 1009.",
+        examples=[1000],
+    )
+    maxControlRate: RateLimit = Field(
+        default=_DEFAULTS.maxControlRate or 0,
+        description="How many pings a second one side of a WebSocket may send (L7), averaged over "
+        "ten seconds; a pong counts half. Who sends more gets 1008.",
+        examples=[2, 0.5],
     )
     maxBody: SizeLimit = Field(
         default=_DEFAULTS.maxBody or 0,
         description="The longest body of a request (L7). A longer one gets 413.",
         examples=[10485760],
+    )
+    cache: Name | None = Field(
+        default=None,
+        description="The cache that answers are kept in (L7). Not given: nothing is kept.",
+        examples=["pages"],
     )
     compression: Compression = Field(
         default="end-to-end",

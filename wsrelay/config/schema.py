@@ -21,9 +21,12 @@ from wsrelay.config.values import (
     LogFormat,
     Plane,
     Table,
+    TextsOrNone,
     Use,
+    WholeNumber,
     YesOrNo,
 )
+from wsrelay.observers.masks import SECRETS
 
 __all__ = ["Configuration", "Plugin", "Relay", "jsonSchema"]
 
@@ -48,6 +51,21 @@ class Relay(Table):
         description="Whether each tunnel, exchange and session leaves a line in the log when it "
         "has ended. Errors and warnings are logged anyway.",
         examples=[False],
+    )
+
+    maskQuery: TextsOrNone = Field(
+        default=SECRETS,
+        description="Query parameters whose values the log does not tell; * stands for "
+        "anything. Authorization and cookies it never does.",
+        examples=[["*token*", "pin"]],
+    )
+    reserve: WholeNumber | None = Field(
+        default=None,
+        description="How many of the file descriptors that the process may have are held back "
+        "for backends, the log and refusals: a client whose connection would need one of them "
+        "gets 503 (HTTP) or is closed. At most half of them. Not given: one in eight, at "
+        "most 128.",
+        examples=[100],
     )
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "Compression",
     "Cookies",
     "Count",
+    "CountLimit",
     "Duration",
     "Endpoints",
     "Expected",
@@ -68,6 +69,8 @@ __all__ = [
     "Patience",
     "Plane",
     "Protocols",
+    "Rate",
+    "RateLimit",
     "Reason",
     "Seconds",
     "ServerNames",
@@ -76,7 +79,9 @@ __all__ = [
     "Status",
     "Table",
     "Text",
+    "TextsOrNone",
     "Use",
+    "WholeNumber",
     "YesOrNo",
 ]
 
@@ -148,20 +153,28 @@ Patience = Annotated[
     Field(ge=0, allow_inf_nan=False),
     Expected("a number of seconds >= 0, where 0 is no limit"),
 ]
-Duration = Annotated[
-    float, Field(ge=0, allow_inf_nan=False), Expected("a number of seconds >= 0")
-]
+Duration = Annotated[float, Field(ge=0, allow_inf_nan=False), Expected("a number of seconds >= 0")]
 Size = Annotated[int, Field(ge=1), Expected("a whole number of bytes > 0")]
 SizeLimit = Annotated[
     int, Field(ge=0), Expected("a whole number of bytes >= 0, where 0 is no limit")
 ]
 Count = Annotated[int, Field(ge=1), Expected("a whole number > 0")]
+CountLimit = Annotated[int, Field(ge=0), Expected("a whole number >= 0, where 0 is no limit")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False), Expected("a number a second > 0")]
+RateLimit = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    Expected("a number a second >= 0, where 0 is no limit"),
+]
+WholeNumber = Annotated[int, Field(ge=0), Expected("a whole number >= 0")]
 Status = Annotated[int, Field(ge=200, le=599), Expected("an HTTP status from 200 to 599")]
 Plane = Annotated[
     Literal["auto", "native", "portable"], Expected('"auto", "native" or "portable"')
 ]
 LogFormat = Annotated[Literal["text", "json"], Expected('"text" or "json"')]
 Compression = Annotated[Literal["end-to-end", "off"], Expected('"end-to-end" or "off"')]
+
+TextsOrNone = Annotated[tuple[Text, ...], Listed(least=0)]
 
 Name = Annotated[str, Expected("a name")]
 Names = Annotated[tuple[Name, ...], Listed()]

@@ -30,7 +30,7 @@ from twisted.logger import Logger
 
 from wsrelay.model import Address
 
-__all__ = ["Admission", "Limits", "Rate", "Refusal", "reservedFrom"]
+__all__ = ["NO_LIMITS", "Admission", "Limits", "Rate", "Refusal", "reservedFrom"]
 
 _log = Logger()
 
@@ -112,6 +112,10 @@ class Limits:
     prefix4: int = 32
     prefix6: int = 64
     exempt: tuple[Any, ...] = field(default=(), converter=_masked)
+
+
+#: Whoever comes is taken.
+NO_LIMITS = Limits()
 
 
 class Rate:

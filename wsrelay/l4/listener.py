@@ -21,6 +21,7 @@ from zope.interface import implementer
 from wsrelay.answers import Answer, whenAnswered
 from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
+from wsrelay.l4.limits import NO_LIMITS, Admission, Limits
 from wsrelay.l4.plans import Plans
 from wsrelay.l4.reception import received
 from wsrelay.l4.sniff import Arrival
@@ -47,12 +48,27 @@ class ListenerSettings:
     @ivar keepAliveTimeout: between two requests of one connection.
     @ivar maxHead: of a request head.
     @ivar maxHeaders: fields of a request head.
+    @ivar bodyTimeout: how long a client may send nothing, or too little, of a request's body.
+    @ivar readTimeout: how long it may take nothing, or too little, of its response.
+    @ivar minRate: what is not too little, in bytes a second; 0 is one byte.
+    @ivar limits: how many clients there may be.
+    @ivar trust: the L{Trust<wsrelay.l7.forwarded.Trust>} in proxies in front; C{None} is in none.
+    @ivar forwarded: what backends are told about clients, a key of
+        L{SAYINGS<wsrelay.l7.forwarded.SAYINGS>}.
+    @ivar pages: the L{Pages<wsrelay.l7.pages.Pages>} for errors; C{None} is the relay's own.
     """
 
     headTimeout: float = 10.0
     keepAliveTimeout: float = 75.0
     maxHead: int = 16384
     maxHeaders: int = 100
+    bodyTimeout: float = 20.0
+    readTimeout: float = 60.0
+    minRate: int = 500
+    limits: Limits = NO_LIMITS
+    trust: Any = None
+    forwarded: str = "x-forwarded"
+    pages: Any = None
 
 
 @implementer(IListener)
@@ -92,6 +108,7 @@ class Listener:
         self.plans = plans
         self.plane = plane
         self.settings = settings
+        self.admission = Admission(name, settings.limits, relay.clock, relay.reservedFrom)
         self._endpoints = endpoints
         self._policies = tuple(policies)
         self._otherwise = otherwise

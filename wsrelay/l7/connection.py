@@ -10,6 +10,7 @@ away when a 101 makes it a WebSocket. What a client sends ahead stays unread unt
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -21,6 +22,7 @@ from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l7.exchange import Exchange
 from wsrelay.l7.fields import framed, mayHaveBody, saysClose
 from wsrelay.l7.linger import Linger
+from wsrelay.l7.pace import Pace, Paced, takenBy
 from wsrelay.l7.pages import page, phrase, withoutBody
 from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Headers, Inbound, Kind, Party, Phase, Request, Respond
@@ -64,6 +66,9 @@ class Connection:
         self._linger: Linger | None = None
         self._ahead = b""
         self._isTurning = False
+        # How slow the client may be: with its body, and with the response.
+        self._sending: Pace | None = None
+        self._taking: Pace | None = None
         self._mayBePaused = True
         self._listen(self._settings.headTimeout)
         leg.hand(self)
@@ -86,6 +91,7 @@ class Connection:
     def lost(self, reason: Failure) -> None:
         """The client is gone."""
         self.deadline.stop()
+        self._unpaced()
         if self._linger is not None:
             self._linger.lost()
         if self._exchange is not None:
@@ -141,7 +147,10 @@ class Connection:
         self._isLast = request.version < (1, 1) or saysClose(request)
         self.deadline.clear()
         self._state = self._readAhead
-        exchange = Exchange(self._listener, self, self._inbound(request), size)
+        inbound, trust = self._inbound(request), self._listener.settings.trust
+        if trust is not None:
+            inbound = trust.believed(inbound)
+        exchange = Exchange(self._listener, self, inbound, size)
         self._exchange = exchange
         exchange.begin()
 
@@ -175,7 +184,7 @@ class Connection:
         life.close()
         self._request = None
         self._isLast = True
-        self.answer(page(error))
+        self.answer(page(error, self._listener.settings.pages))
 
     def _late(self) -> None:
         if self._head.empty:
@@ -194,6 +203,12 @@ class Connection:
         exchange = self._exchange
         assert self._body is not None
         assert exchange is not None
+        sending = self._sending
+        if sending is not None:
+            if not sending.moved:
+                # It was not waited for while it waited for a 100.
+                sending.resume()
+            sending.moved += len(data)
         try:
             content, rest = self._body.feed(data)
         except ClientFault as error:
@@ -213,6 +228,9 @@ class Connection:
         trailers: Trailers = () if self._body is None else self._body.trailers
         self._body = None
         self.isRead = True
+        if self._sending is not None:
+            self._sending.stop()
+            self._sending = None
         exchange.uploadEnded(trailers)
         if self._exchange is not None:
             # A backend that was slow to take it may have paused the leg.
@@ -222,18 +240,48 @@ class Connection:
     # -- the door of the exchange
 
     @property
-    def source(self) -> Leg:
+    def source(self) -> Any:
         """What the request's body comes from."""
-        return self._leg
+        return Paced(self._leg, self._backendIsFull, self._backendReads)
+
+    def _backendIsFull(self) -> None:
+        if self._sending is not None:
+            self._sending.pause()
+
+    def _backendReads(self) -> None:
+        if self._sending is not None:
+            self._sending.resume()
 
     def feed(self, source: Any) -> None:
         """C{source} is paused while the client does not read."""
-        self._leg.feed(source)
+        settings = self._settings
+        pace = self._taking = Pace(
+            self._clock,
+            settings.readTimeout,
+            settings.minRate,
+            self._tooSlow,
+            partial(takenBy, self._leg),
+        )
+        self._leg.feed(Paced(source, pace.resume, pace.pause))
+
+    def _unpaced(self) -> None:
+        if self._sending is not None:
+            self._sending.stop()
+            self._sending = None
+        if self._taking is not None:
+            self._taking.stop()
+            self._taking = None
+
+    def _tooSlow(self) -> None:
+        if self._exchange is not None:
+            what = "sends the request's body" if self._taking is None else "takes its response"
+            self._exchange.clientFailed(RequestTimeout(f"{what} too slowly"))
 
     def give(self) -> Leg:
         """The leg, holding still; this connection has nothing more to do with it."""
         self._exchange = None
         self.deadline.stop()
+        self._unpaced()
         # Nobody holds on to it by its own method: it is over now, whatever becomes of the leg.
         self._state = _nothing
         ahead, self._ahead = self._ahead, b""
@@ -247,11 +295,19 @@ class Connection:
         self._body = bodyReader(framing)
         if self._body.complete:
             self._uploadEnded(self._exchange)
-        else:
-            self._turn(self._readBody)
+            return
+        settings = self._settings
+        sending = Pace(self._clock, settings.bodyTimeout, settings.minRate, self._tooSlow)
+        self._sending = sending
+        self._turn(self._readBody)
+        if self._request is not None and "expect" not in self._request.headers:
+            # Stopped by now, if that was all; then this does nothing.
+            sending.resume()
 
     def interim(self, status: int, reason: str, headers: Headers) -> None:
         """A 1xx, for clients that know them."""
+        if status == 100 and self._sending is not None:
+            self._sending.resume()
         if self._request is not None and self._request.version >= (1, 1):
             self._leg.write(writeResponse(status, reason, headers.raw))
 
@@ -293,6 +349,7 @@ class Connection:
         self.flush()
         self._exchange = None
         self._body = None
+        self._unpaced()
         self._leg.starve()
         if self._leg.isLost:
             return
@@ -304,6 +361,7 @@ class Connection:
     def cut(self) -> None:
         """The response can not be completed, and the client must notice."""
         self._exchange = None
+        self._unpaced()
         self._leg.abort()
 
     def answer(self, respond: Respond, isHead: bool = False) -> None:

@@ -24,6 +24,7 @@ from wsrelay.l7.origin import Hearer, Origin
 from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Inbound, RouteSettings
 from wsrelay.plane.legs import Leg
+from wsrelay.rules import Rules
 
 __all__ = ["Errand", "Outgoing", "Sender"]
 
@@ -44,12 +45,14 @@ class Outgoing:
     @ivar head: the whole head, as it goes on the wire.
     @ivar isUpgrade: whether a 101 may come back.
     @ivar hasBody: whether a body follows.
+    @ivar rules: those of the route, for the C{Host} of the backend that was dialled.
     """
 
     method: str
     head: bytes
     isUpgrade: bool = False
     hasBody: bool = False
+    rules: Rules | None = None
 
 
 class Sender(Hearer, TypingProtocol):
@@ -201,9 +204,10 @@ class Errand:
             origin.leg.abort()
             return
         outgoing = self._outgoing
-        origin.begin(
-            outgoing.head, outgoing.method, outgoing.isUpgrade, self._sender, self._broken
-        )
+        head = outgoing.head
+        if outgoing.rules is not None:
+            head = outgoing.rules.headFor(head, origin.backend.destination.authority)
+        origin.begin(head, outgoing.method, outgoing.isUpgrade, self._sender, self._broken)
         if self._sender is not None:
             self._sender.sent()
 

@@ -27,6 +27,7 @@ from wsrelay.errors import (
     BackendTimeout,
     ClientFault,
     ContentTooLarge,
+    Limited,
     NoRoute,
     PluginFault,
     Refused,
@@ -42,6 +43,7 @@ from wsrelay.l4.tunnel import partyOf
 from wsrelay.l7.errand import Errand, Outgoing
 from wsrelay.l7.fields import framed, outboundRequest, outboundResponse
 from wsrelay.l7.filtering import runFilters
+from wsrelay.l7.forwarded import SAYINGS
 from wsrelay.l7.pages import page, withoutBody
 from wsrelay.l7.serve import Served
 from wsrelay.l7.trailers import Trailers, announced, areTaken, passing
@@ -172,6 +174,9 @@ class Exchange:
         try:
             if wantsUpgrade(self._request):
                 self.isUpgrade = True
+                refusal = self.listener.admission.handshake(self.inbound.client)
+                if refusal is not None:
+                    raise Limited(refusal.detail, refusal.status, refusal.retryAfter)
                 self._upgrade = Upgrade(self)
             else:
                 self._framing = requestFraming(self._request)
@@ -227,7 +232,8 @@ class Exchange:
         self.route = plan.forward
         self._checkSize(self._framing.length)
         authority = plan.pool.backends[0].destination.authority if plan.pool.backends else ""
-        self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority)
+        says = SAYINGS[self.listener.settings.forwarded]
+        self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority, says)
         if self._upgrade is not None:
             self._upgrade.plan(plan)
         if plan.requestFilters:
@@ -241,6 +247,8 @@ class Exchange:
         outbound, plan = self.outbound, self._plan
         if (outbound.method == "HEAD") is not (self._request.method == "HEAD"):
             raise PluginFault("filter", f"made {outbound.method} of {self._request.method}")
+        if self.route.rules is not None:
+            self.route.rules.onRequest(outbound, self.inbound)
         isUpgrade = self._upgrade is not None
         if self._upgrade is not None:
             fields = self._upgrade.fields(outbound.headers)
@@ -358,7 +366,7 @@ class Exchange:
                 go = self.guarded(partial(self._edited, response, step, framing))
                 runFilters(self, reversed(filters), "responseReceived", go)
             else:
-                step(response, framing)
+                self._ruled(response, step, framing)
         except RelayError as error:
             self.fail(error)
         except Exception:
@@ -374,6 +382,13 @@ class Exchange:
             or withoutBody(status) is not withoutBody(response.status)
         ):
             raise PluginFault("filter", f"made {status} of a {response.status}")
+        self._ruled(response, step, framing)
+
+    def _ruled(self, response: Response, step: Callable[..., None], framing: Framing) -> None:
+        """The route's rules have the last word."""
+        assert self.response is not None
+        if self.route.rules is not None:
+            self.route.rules.onResponse(self.response, self.inbound)
         step(response, framing)
 
     def _relayHead(self, response: Response, framing: Framing) -> None:
@@ -465,7 +480,8 @@ class Exchange:
         if isinstance(error, PluginFault):
             failure = Failure(error.__cause__ or error)
             _log.failure("{id}: {detail}", failure, id=self.id, detail=error.detail)
-        self._finish(partyOf(error), error.detail, page(error))
+        respond = page(error, self.listener.settings.pages, self.inbound)
+        self._finish(partyOf(error), error.detail, respond)
 
     def _finish(self, party: Party, detail: str, respond: Respond) -> None:
         self.life.end(party, detail)
@@ -475,6 +491,8 @@ class Exchange:
             self.door.cut()
             return
         self._isAnswered = True
+        if self._plan is not None and self.route.rules is not None:
+            respond = self.route.rules.onAnswer(respond, self.inbound)
         self.life.status = respond.status
         isHead = self._request.method == "HEAD"
         if not isHead and not withoutBody(respond.status):
@@ -508,7 +526,8 @@ def _written(
         head = writeRequest(method, target, fields, isChecked=not plan.requestFilters)
     except ValueError as error:
         raise PluginFault("filter", f"edited the request: {error}") from error
-    return Outgoing(method, head, isUpgrade, framing.kind is not BodyKind.NONE)
+    hasBody = framing.kind is not BodyKind.NONE
+    return Outgoing(method, head, isUpgrade, hasBody, plan.forward.rules)
 
 
 def _errandFor(

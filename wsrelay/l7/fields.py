@@ -85,8 +85,9 @@ class _Known(dict[bytes, bool]):
         self._withForwarding = withForwarding
 
     def __missing__(self, name: bytes) -> bool:
-        lower = name.lower()
-        stays = lower in self._names or (self._withForwarding and _isForwarding(lower))
+        # Many backends take "_" for "-", as CGI does.
+        dashed = name.lower().replace(b"_", b"-")
+        stays = dashed in self._names or (self._withForwarding and _isForwarding(dashed))
         if len(name) <= 40:
             if len(self) >= 1024:
                 self.clear()
@@ -95,14 +96,16 @@ class _Known(dict[bytes, bool]):
 
 
 def _isForwarding(name: bytes) -> bool:
-    """Many backends take C{_} for C{-}, as CGI does. The name is in lower case."""
-    name = name.replace(b"_", b"-")
+    """Whether a field, by its name in lower case, says something about the client."""
     return name in _FORWARDING or name.startswith(b"x-forwarded")
 
 
 _NOT_REQUESTED = _Known(FRAMING, withForwarding=True)
 _NOT_ASKED = _Known(_UPGRADE, withForwarding=True)
 _NOT_FRAMED = _Known(FRAMING)
+# RFC 9110 section 10.1.1: nobody expects 100 without content to send, or in HTTP/1.0.
+_NOT_OLD = _Known(FRAMING | {b"expect"}, withForwarding=True)
+_NOT_EMPTY = _Known(FRAMING | {b"expect"})
 _NOT_SHAKEN = _Known(_UPGRADE)
 
 
@@ -127,7 +130,8 @@ def outboundRequest(
     @param says: what the backend is told about the client.
     """
     request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
-    fields = _endToEnd(request.headers, _NOT_ASKED if isUpgrade else _NOT_REQUESTED)
+    known = _NOT_REQUESTED if request.version >= (1, 1) else _NOT_OLD
+    fields = _endToEnd(request.headers, _NOT_ASKED if isUpgrade else known)
     hosts = request.headers.rawAll(b"host")
     if not hosts:
         hosts = [authority.encode("ascii")]
@@ -143,7 +147,8 @@ def framed(
     The fields as they are written: C{headers} with nothing but this C{framing}, and
     C{extra}.
     """
-    fields = [pair for pair in headers.raw if not _NOT_FRAMED[pair[0]]]
+    known = _NOT_EMPTY if framing.kind is BodyKind.NONE else _NOT_FRAMED
+    fields = [pair for pair in headers.raw if not known[pair[0]]]
     if framing.kind is BodyKind.LENGTH:
         fields.append((b"Content-Length", b"%d" % framing.length))
     elif framing.kind is BodyKind.CHUNKED:

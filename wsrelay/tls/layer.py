@@ -161,6 +161,8 @@ class TLSLayer:
         """TLS is over; the transport closes after what was written."""
         self._session = None
         self._reason = reason
+        # Nobody writes any more; a transport waits for those who may.
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def readConnectionLost(self) -> None:
@@ -263,6 +265,11 @@ class TLSLayer:
         self.transport.unregisterProducer()
 
     # -- what an engine calls that goes on with the session by itself
+
+    @property
+    def isOpen(self) -> bool:
+        """Whether it could be given away: the handshake is complete, and no end is in sight."""
+        return self._session is not None and self._settled is None and not self._isClosing
 
     def giveAway(self) -> tuple[SSL.Connection, bytes]:
         """

@@ -460,6 +460,10 @@ static int client_answers(Client *c, const uint8_t *p, size_t n)
 {
     while (n) {
         if (!c->body_left) {
+            if (c->unsent) {
+                client_failed(c, "an answer to nothing");
+                return -1;
+            }
             ssize_t behind = client_answer(c, p, n);
             if (behind < 0) return -1;
             p += n - (size_t)behind;
@@ -516,10 +520,12 @@ static void client_readable(Client *c)
     else if (c->unsent) client_flush(c);
 }
 
-static int is_ecdsa(SSL *ssl)
+/* Whether a handshake was what all have to do: X25519, ECDSA, nothing resumed. */
+static int is_full_handshake(SSL *ssl)
 {
     int type;
-    return SSL_get_peer_signature_type_nid(ssl, &type) == 1 && type == EVP_PKEY_EC;
+    return SSL_get_peer_signature_type_nid(ssl, &type) == 1 && type == EVP_PKEY_EC &&
+           SSL_get_negotiated_group(ssl) == NID_X25519 && !SSL_session_reused(ssl);
 }
 
 /* Connected: the next step of the handshakes, if there is one. 1 when it is open or waits. */
@@ -550,7 +556,7 @@ static int client_shakes(Client *c)
             else client_failed(c, "TLS handshake");
             return 1;
         }
-        if (options.pattern == HANDSHAKE && !is_ecdsa(c->socket.ssl)) counts.bad++;
+        if (options.pattern == HANDSHAKE && !is_full_handshake(c->socket.ssl)) counts.bad++;
         c->state = ASKING;
     }
     if (c->state != ASKING || c->is_asked) return 0;

@@ -1,0 +1,28 @@
+# -*- test-case-name: tests.test_benchmarks -*-
+"""
+Handshakes of TLS: open, shake hands, close; and the same with one GET in between.
+
+Every handshake is a full one, with a certificate and key of ECDSA P-256 and with X25519. The
+client resumes no session; servers that send tickets nevertheless send them. How fast the
+arithmetic is depends on the library, so the versions of OpenSSL are part of the result: nginx
+and HAProxy have Debian's, wsrelay has the one that C{cryptography} brings, Envoy has BoringSSL
+and Caddy has Go's own.
+"""
+
+from __future__ import annotations
+
+from benchmarks.lab.claim import Claim, Rule, best
+
+__all__ = ["CLAIM"]
+
+_WORKS = ("https-handshake", "https-handshake-1.2")
+_OURS = ("wsrelay-tls", "wsrelay-certificates")
+
+CLAIM = Claim(
+    "handshakes",
+    "TLS handshakes, ECDSA P-256, none resumed",
+    (*_WORKS, "https-connect"),
+    ("relay-tls", "nginx", "haproxy", "envoy", "caddy", *_OURS),
+    tuple(Rule(name, _WORKS, must=best(1.5, "nginx"), aim=best(1.0, "nginx")) for name in _OURS),
+    note="1,000,000 divided by the figure is what a second of CPU time does.",
+)

@@ -1,0 +1,1 @@
+Pools with `proxyProtocol` tell backends who the client is, by the PROXY protocol version 1 or 2, before TLS too; listeners with `proxyProtocol` hear it from balancers of named networks only, version 2 with the client's TLS, host and protocol.
