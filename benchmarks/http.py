@@ -3,7 +3,9 @@
 Plain HTTP: GETs over connections that are kept alive, on both sides.
 
 The path of each request is new, so that nobody answers from memory. wsrelay writes its line
-about each request to a file, as it does when nobody says otherwise; the others write none.
+about each request to a file, as it does when nobody says otherwise; with "log off" it writes
+none, and neither do the others. As many connections to the backend as there are clients may wait,
+for all who can be told.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from benchmarks.lab.measures import CPU, DIALS
 __all__ = ["CLAIM"]
 
 _WORKS = ("http-get-128", "http-get-16k")
-_OURS = ("wsrelay", "wsrelay-quiet", "wsrelay-kept")
+_OURS = ("wsrelay", "wsrelay-kept", "wsrelay-kept-quiet")
 
 CLAIM = Claim(
     "http",

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
-from wsrelay import errors, headers, interfaces, model
+from wsrelay import errors, facts, headers, interfaces, model, rules
 from wsrelay.l7 import session
 from wsrelay.tap import Options
 
@@ -123,10 +123,12 @@ _PLUGINS_PARTS = (
     (interfaces, "", ("IStreamFilter", "IObserver")),
     (interfaces, "What plugins are given", ("IRelay", "IListener", "IBackend")),
     (interfaces, "", ("IExchange", "ISession", "ITunnel")),
-    (model, "Facts", ("Inbound", "Address", "Request", "Response")),
+    (facts, "Facts", ("Inbound", "Address", "ClientCertificate", "Request", "Response")),
     (headers, "", ("Headers", "MutableHeaders")),
-    (model, "", ("OutboundRequest", "OutboundResponse", "Direction", "Interest", "Counts")),
+    (facts, "", ("OutboundRequest", "OutboundResponse")),
+    (model, "", ("Direction", "Interest", "Counts")),
     (model, "Decisions", ("Forward", "RouteSettings", "Respond", "Serve", "Refuse")),
+    (rules, "", ("Rules", "FieldRules")),
     (model, "Verdicts", ("Message", "Drop", "Reply", "Close", "Retire")),
     (model, "Endings", ("CloseReason", "Party", "Phase", "Kind")),
     (model, "Events", ("Event", "Opened", "Decided", "Connected", "Established", "Closed")),

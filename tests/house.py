@@ -79,6 +79,7 @@ SIDEWAYS = {
     ("interfaces", "answers"),
     ("backends", "plane"),  # a dial gives a leg
     ("backends", "tls"),
+    ("plane", "tls"),  # an engine goes on with a session of TLS
     ("l7", "l4"),
     # The door is open from inside, too: our own makers name what they make.
     ("plugins", "filters"),

@@ -423,7 +423,7 @@ class CommandTests(EndToEnd):
         (line,) = [line for line in self.go(talk()) if "kind" in line]
         self.assertEqual(
             [line[key] for key in ("kind", "target", "clientSaw", "party", "messagesToBackend")],
-            ["session", "/path", 1000, "client", 1],
+            ["session", "/path?token=***", 1000, "client", 1],
         )
 
     def test_stop(self) -> None:

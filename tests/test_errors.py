@@ -29,6 +29,7 @@ TREE = [
     ("BadRequest", "ClientFault", "client", 400, 1002),
     ("BadHandshake", "BadRequest", "client", 400, 1002),
     ("MethodNotAllowed", "ClientFault", "client", 405, 1002),
+    ("Misdirected", "ClientFault", "client", 421, 1002),
     ("RequestTimeout", "ClientFault", "client", 408, 1002),
     ("ContentTooLarge", "ClientFault", "client", 413, 1009),
     ("HeadTooLarge", "ClientFault", "client", 431, 1002),

@@ -20,7 +20,7 @@ from zope.interface.interface import InterfaceClass, Method
 from zope.interface.verify import verifyClass
 
 import wsrelay
-from wsrelay import errors, interfaces, model
+from wsrelay import errors, interfaces, model, rules
 from wsrelay.interfaces import (
     IBalancer,
     IForwarder,
@@ -154,7 +154,7 @@ class FrontDoorTests(SynchronousTestCase):
     def test_sameObjects(self) -> None:
         """Every public name of the package is the one of the module it lives in."""
         for name in wsrelay.__all__:
-            homes = [m for m in (errors, model, interfaces) if name in m.__all__]
+            homes = [m for m in (errors, model, rules, interfaces) if name in m.__all__]
             self.assertEqual(len(homes), 1, name)
             self.assertIs(getattr(wsrelay, name), getattr(homes[0], name))
 

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wsrelay import model
 from wsrelay.model import (
     Address,
+    ClientCertificate,
     Close,
     CloseReason,
     Counts,
@@ -63,6 +64,7 @@ class DirectionTests(SynchronousTestCase):
 # One of everything that does not change, with one attribute to try.
 FROZEN: list[tuple[Any, str]] = [
     (Address("192.0.2.1", 80), "host"),
+    (ClientCertificate("CN=a", "CN=b", "1f", "00"), "verified"),
     (request(), "target"),
     (Response(200, "OK", Headers()), "status"),
     (Inbound("1", "public", Address("192.0.2.1"), Address("192.0.2.2")), "client"),
@@ -156,6 +158,24 @@ class MessageTests(SynchronousTestCase):
     def test_noText(self) -> None:
         """A binary message need not be text."""
         self.assertRaises(UnicodeDecodeError, lambda: Message(b"\xff").text)
+
+
+class ClientCertificateTests(SynchronousTestCase):
+    """Who a client is."""
+
+    def test_pem(self) -> None:
+        """A certificate can be had as text, in lines of 64 letters; its bytes are not shown."""
+        certificate = ClientCertificate("CN=a", "CN=b", "1f", "00", der=bytes(100))
+        self.assertEqual(
+            certificate.pem.splitlines(),
+            [
+                "-----BEGIN CERTIFICATE-----",
+                *("A" * 64, "A" * 64, "AAAAAA=="),
+                "-----END CERTIFICATE-----",
+            ],
+        )
+        self.assertNotIn("x00", repr(certificate))
+        self.assertFalse(certificate.verified)
 
 
 class CloseTests(SynchronousTestCase):

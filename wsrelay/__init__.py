@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from wsrelay.errors import ConfigurationError, Refused, RelayError
 from wsrelay.model import (
     Address,
+    ClientCertificate,
     Close,
     Closed,
     CloseReason,
@@ -70,6 +71,7 @@ from wsrelay.model import (
     Serve,
     Verdict,
 )
+from wsrelay.rules import FieldRules, Rules
 
 if TYPE_CHECKING:
     from wsrelay.interfaces import (
@@ -94,6 +96,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "Address",
+    "ClientCertificate",
     "Close",
     "CloseReason",
     "Closed",
@@ -106,6 +109,7 @@ __all__ = [
     "Drop",
     "Established",
     "Event",
+    "FieldRules",
     "Forward",
     "Headers",
     "IBackend",
@@ -142,6 +146,7 @@ __all__ = [
     "Response",
     "Retire",
     "RouteSettings",
+    "Rules",
     "Serve",
     "Verdict",
 ]

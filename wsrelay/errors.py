@@ -16,6 +16,7 @@ WebSocket close code ends a live session because of it::
     |   |-- ContentTooLarge         the body is over the limit             413
     |   |-- HeadTooLarge            the head is over the limit             431
     |   |-- ExpectationFailed       an C{Expect} we do not know            417
+    |   |-- Misdirected             a Host that TLS was not meant for      421
     |   |-- NotImplementedByRelay   a method or coding we do not relay     501
     |   `-- VersionNotSupported     neither HTTP/1.0 nor HTTP/1.1          505
     |-- Refused                     a policy said no                       403
@@ -49,6 +50,7 @@ __all__ = [
     "HeadTooLarge",
     "Limited",
     "MethodNotAllowed",
+    "Misdirected",
     "NoBackend",
     "NoRoute",
     "NotImplementedByRelay",
@@ -157,6 +159,15 @@ class RequestTimeout(ClientFault):
     """The client's head or body did not arrive in time."""
 
     status = 408
+
+
+class Misdirected(ClientFault):
+    """
+    The client asked for another host than the one that it has connected to, and trusts the
+    certificate of (RFC 9110 section 15.5.20).
+    """
+
+    status = 421
 
 
 class ContentTooLarge(ClientFault):

@@ -72,9 +72,15 @@ class Headers:
 
     __slots__ = ("_index", "_raw")
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(
+        self, raw: Iterable[tuple[bytes, bytes]] = (), index: dict[bytes, bytes] | None = None
+    ) -> None:
+        """
+        @param index: of these fields, from who has made it already: by each name in lower
+            case its last value. It is the headers' own from then on.
+        """
         self._raw: tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]] = tuple(raw)
-        self._index: dict[bytes, bytes] | None = None
+        self._index = index
 
     @property
     def raw(self) -> Iterable[tuple[bytes, bytes]]:
@@ -116,6 +122,10 @@ class Headers:
         if len(index) == len(self._raw):
             return [value]
         return [value for each, value in self._raw if _LOWER[each] == name]
+
+    def hasAny(self, names: frozenset[bytes]) -> bool:
+        """Whether there is a field with one of these lower-case names."""
+        return not names.isdisjoint(self._lookup())
 
     def tokens(self, name: str) -> list[str]:
         """The elements of a comma-separated list field, over all its lines, trimmed."""

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from wsrelay.config.build import Built, build, observersOf
+from wsrelay.config.risks import risks
 from wsrelay.config.schema import Configuration
 from wsrelay.errors import ConfigurationError, RelayError
 from wsrelay.interfaces import IObserver
@@ -125,6 +126,8 @@ class RelayService(Service):
                 Deferred.fromCoroutine(listener.stop())
             raise
         self._tell(built)
+        for risk in risks(self._configuration):
+            _log.warn("{risk}", risk=risk)
 
     def _tell(self, built: Built) -> None:
         for listener in built.listeners:

@@ -29,6 +29,7 @@ from wsrelay import __version__
 from wsrelay.config.build import build
 from wsrelay.config.load import fromCommandLine, load
 from wsrelay.config.makers import installedMakers
+from wsrelay.config.risks import risks
 from wsrelay.config.schema import Configuration, jsonSchema
 from wsrelay.errors import ConfigurationError
 from wsrelay.l4.hub import Hub
@@ -216,6 +217,8 @@ class Options(usage.Options):
                     _counted(len(built.plugins), "plugin"),
                 )
             )
+            for risk in risks(self.configuration):
+                print(f"wsrelay: warning: {risk}")
             print(f"wsrelay: the configuration is fine: {parts}; plane: {built.plane.name}")
 
         task.react(lambda _: Deferred.fromCoroutine(check()))

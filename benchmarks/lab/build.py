@@ -100,7 +100,7 @@ def makeNodeProgram(name: str, version: str) -> Path:
             raise NotBuilt(f"{needed} is not installed")
     if not program.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["--no-audit", "--no-fund", "--ignore-scripts"]
+        options = ["--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0"]
         _run(["npm", "install", "--prefix", str(folder), *options, f"{name}@{version}"])
     return program
 

@@ -38,6 +38,7 @@ class Contender:
         first word is looked up by L{program}.
     @ivar template: a file in C{conf/} that becomes its configuration, C{@{conf}}.
     @ivar words: more words for the template.
+    @ivar warmUp: seconds of load before its first run, for one that compiles while it runs.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Contender:
     words: Mapping[str, str] = field(factory=dict)
     environment: Mapping[str, str] = field(factory=dict)
     versionArguments: tuple[str, ...] = ()
+    warmUp: float = 0.0
 
     def program(self) -> str | None:
         """
@@ -176,9 +178,9 @@ def _wsrelay(
     return Contender(name, title, (layer,), command)
 
 
-def _configured(name: str, title: str, layer: str, template: str) -> Contender:
+def _configured(name: str, title: str, layer: str, template: str, *options: str) -> Contender:
     """wsrelay with a configuration, its log going to a file."""
-    command = (*_TWISTD, "wsrelay", "--config", "@{conf}")
+    command = (*_TWISTD, "wsrelay", "--config", "@{conf}", *options)
     return Contender(name, title, (layer,), command, template)
 
 
@@ -242,6 +244,7 @@ CONTENDERS = {
             ),
             environment={"NODE_ENV": "production"},
             versionArguments=("--version",),
+            warmUp=5.0,
         ),
         Contender(
             "aiohttp",
@@ -267,8 +270,17 @@ CONTENDERS = {
         ),
         _wsrelay("wsrelay-l4", "wsrelay, layer 4", "l4"),
         _wsrelay("wsrelay-tls", "wsrelay, TLS", "l7-tls"),
-        _configured("wsrelay-kept", "wsrelay, 256 kept alive", "l7", "wsrelay-http.toml"),
-        _configured("wsrelay-cache", "wsrelay, cache", "l7", "wsrelay-cache.toml"),
+        *(
+            _configured(f"{name}{suffix}", f"{title}{more}", "l7", template, *options)
+            for name, title, template in [
+                ("wsrelay-kept", "wsrelay, 256 kept alive", "wsrelay-http.toml"),
+                ("wsrelay-cache", "wsrelay, cache", "wsrelay-cache.toml"),
+            ]
+            for suffix, more, options in [
+                ("", "", ()),
+                ("-quiet", ", log off", ("--no-access-log",)),
+            ]
+        ),
         _configured(
             "wsrelay-certificates",
             "wsrelay, TLS by its configuration",

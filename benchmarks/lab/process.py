@@ -72,7 +72,10 @@ class Process:
     @ivar backend: the port that it relays to.
     @ivar port: where clients connect.
     @ivar tlsPort: where they do so with TLS.
+    @ivar isCold: whether it has had no load since it was started.
     """
+
+    isCold = True
 
     def __init__(self, contender: Contender, ports: tuple[int, int, int], core: int) -> None:
         self.contender = contender
@@ -100,6 +103,7 @@ class Process:
         program = self.contender.program()
         if program is None:
             raise NotStarted("it is not installed")
+        self.isCold = True
         self._folder = Path(tempfile.mkdtemp(prefix=f"benchmark-{self.contender.name}-"))
         self._folder.chmod(0o755)  # nginx's worker is somebody else when we are root
         words = self._words()

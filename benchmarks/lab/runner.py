@@ -136,7 +136,9 @@ class Runner:
         if not process.contender.command:
             port = process.backend
         where = ["--target", f"127.0.0.1:{port}", "--backend", f"127.0.0.1:{process.backend}"]
-        times = ["--warmup", str(self._plan.warmUp), "--duration", str(self._plan.seconds)]
+        warmUp = self._plan.warmUp + (process.contender.warmUp if process.isCold else 0)
+        process.isCold = False
+        times = ["--warmup", str(warmUp), "--duration", str(self._plan.seconds)]
         command = [self._load, *where, *times, *work.arguments]
         if work.isIdle:
             command += ["--conns", str(self._sessions), "--hold", "60", "--ramp", "32"]

@@ -110,8 +110,8 @@ def _handshakes() -> Iterator[Work]:
     for name, version in [("https-handshake", "1.3"), ("https-handshake-1.2", "1.2")]:
         words = ("--pattern", "handshake", "--tls-version", version, *often)
         yield Work(name, f"TLS {version}", "l7-tls", words, "handshake")
-    words = ("--proto", "http", "--pattern", "connect", "--size", "128", *often)
-    yield Work("https-connect", "open, GET 128 B, close", "l7-tls", words, "connection")
+    once = ("--proto", "http", "--pattern", "connect", "--size", "128", *often)
+    yield Work("https-connect", "open, GET 128 B, close", "l7-tls", once, "connection")
 
 
 _LAYERS = [

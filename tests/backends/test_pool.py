@@ -140,9 +140,9 @@ class TLSPoolTests(Dialling):
         it and gets the connection.
         """
         ca = theAuthority().write(Path(self.mktemp()))
-        bad = await self.listen(Server(make), issued.options() if issued else None)
+        bad = await self.listen(Server(make), issued.options([b"http/1.1"]) if issued else None)
         good = Server()
-        port = await self.listen(good, theAuthority().issue("127.0.0.1").options())
+        port = await self.listen(good, theAuthority().issue("127.0.0.1").options([b"http/1.1"]))
         urls = [f"wss://127.0.0.1:{bad}", f"wss://127.0.0.1:{port}"]
         pool = self.pool(*urls, tls=BackendTLS(ca))
         dialled = await pool.connect(INBOUND, 5)
@@ -201,7 +201,7 @@ class TLSPoolTests(Dialling):
         """With verify = false the same backends are taken."""
         for issued in (Authority("x").issue("a.example"), theAuthority().issue(expired=True)):
             server = Server()
-            port = await self.listen(server, issued.options())
+            port = await self.listen(server, issued.options([b"http/1.1"]))
             pool = self.pool(f"wss://127.0.0.1:{port}", tls=BackendTLS(verify=False))
             dialled = await pool.connect(INBOUND, 5)
             dialled.leg.abort()

@@ -51,7 +51,7 @@ TABLE: list[tuple[str, list[str]]] = [
         "[listener.x]\nendpoint = 'tcp:1'\nforwarder = 'htp'\npolicies = 'p'\npool = 'q'",
         [
             'listener.x.forwarder: no forwarder named "htp"; did you mean "http"? (forwarders: '
-            "http, tcp, tls-passthrough, mine)",
+            "detect, http, tcp, tls-passthrough, tls-terminate, mine)",
             'listener.x.policies: no plugin named "p" (plugins: mine)',
             'listener.x.pool: no pool named "q" (pools: chat, safe)',
         ],
@@ -80,9 +80,7 @@ TABLE: list[tuple[str, list[str]]] = [
     ),
     (
         "[[route]]\nname = 'n'\npool = 'chat'\nrefuse = true",
-        [
-            'route[1 "n"]: expected one action (pool, respond, redirect, serve, refuse), found p'
-        ],
+        ['route[1 "n"]: expected one action (pool, respond, redirect, serve, refuse), found p'],
     ),
     (
         "[[route]]\nrefuse = true\nfilters = 'mine'\nmaxBody = 1",
@@ -138,6 +136,74 @@ TABLE: list[tuple[str, list[str]]] = [
         "[listener.x]\nendpoint = ['tcp:1', 'tls:2']\nforwarder = 'tls-passthrough'\n"
         "headTimeout = 1",
         ['listener.x.endpoint: "tls:2" ends TLS, so none passes through'],
+    ),
+    (
+        "[listener.x]\nendpoint = 'haproxy:tcp:1'\nproxyProtocol = '10.0.0.0/8'\n"
+        "passthrough = 'a'\ndetectTimeout = 1",
+        [
+            'listener.x.passthrough: needs forwarder "detect"',
+            'listener.x.detectTimeout: needs forwarder "detect"',
+            'listener.x.proxyProtocol: "haproxy:tcp:1" expects a header already',
+        ],
+    ),
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\nforwarder = 'detect'\npassthrough = 'a'",
+        ["listener.x.passthrough: has no effect without a tls table: all TLS passes through"],
+    ),
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\nforwarder = 'detect'\npassthrough = 'a'\n"
+        "detectTimeout = 1\nproxyProtocol = '10.0.0.0/8'\ntls = {certificates = 'a'}",
+        [],
+    ),
+    # TLS that ends
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\nforwarder = 'tls-terminate'\nmaxHead = 1",
+        [
+            'listener.x.maxHead: has no effect with forwarder "tls-terminate"',
+            'listener.x: forwarder "tls-terminate" needs a [listener.x.tls] table',
+        ],
+    ),
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\nforwarder = 'tls-passthrough'\n"
+        "tls = {certificates = 'a'}",
+        [
+            'listener.x.tls: ends TLS, so none passes through; forwarder "tls-terminate" is for',
+        ],
+    ),
+    (
+        "[listener.x]\nendpoint = ['tcp:1', 'ssl:443:privateKey=a.pem']\n"
+        "tls = {certificates = 'a'}",
+        ['listener.x.tls: "ssl:443:privateKey=a.pem" ends TLS already; it would be "tcp:443"'],
+    ),
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\n[listener.x.tls]\ncertificates = 'a'\n"
+        "clientCA = 'b'\nclientDepth = 1\nciphers = 'modern'\nminimumVersion = 'TLSv1.2'",
+        [
+            'listener.x.tls.clientCA: has no effect without clientCertificates = "require"',
+            'listener.x.tls.clientDepth: has no effect without clientCertificates = "require"',
+            'listener.x.tls.minimumVersion: ciphers "modern" are TLS 1.3 only',
+        ],
+    ),
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\n[listener.x.tls]\ncertificates = 'a'\n"
+        "clientCertificates = 'require'\nclientDepth = 1",
+        [
+            'listener.x.tls.clientCertificates: "require" needs clientCA, by which to trust them',
+            "listener.x.tls.clientDepth: has no effect without clientCA",
+        ],
+    ),
+    (
+        "[listener.x]\nendpoint = 'tcp:1'\nforwarder = 'tcp'\nheadTimeout = 1\n"
+        "[listener.x.tls]\ncertificates = 'a'\nclientCertificates = 'request'\n"
+        "[[route]]\nlistener = 'x'\nserverName = 'a'\npool = 'chat'",
+        [],
+    ),
+    (
+        "[listener.x]\nendpoint = 'haproxy:tcp:1'\nforwarder = 'tls-terminate'\n"
+        "[listener.x.tls]\ncertificates = ['a', {certificate = 'b', key = 'c'}]\n"
+        "clientCertificates = 'require'\nclientCA = 'd'\nclientDepth = 2\n"
+        "[[route]]\nlistener = 'x'\nalpn = 'a'\npool = 'chat'",
+        [],
     ),
     # pools
     (

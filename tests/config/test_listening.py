@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.defer import Deferred
 from twisted.protocols.wire import Echo
 
 # --------------------------------------------------------------- plugins, for the files below
+from tests.certificates import theAuthority
 from tests.config.building import FINE, Building
 
 
@@ -59,6 +62,29 @@ class ListeningTests(Building):
         ]:
             (problem,) = self.problems(FINE.replace("tcp:1", endpoint))
             self.assertEqual(problem, f'listener.a.endpoint: "{endpoint}": {reason}')
+
+    def test_tls(self) -> None:
+        """TLS of a table ends at the listener, for whatever forwarder; its files are watched."""
+        pem = theAuthority().issue("a.example").write(Path(self.mktemp()))
+        for forwarder, protocols in [("http", (b"http/1.1", b"http/1.0")), ("tls-terminate", ())]:
+            made = self.built(
+                f'[listener.a]\nendpoint = "tcp:1"\nforwarder = "{forwarder}"\npool = "p"\n'
+                f'tls = {{certificates = "{pem}"}}\n[pool.p]\nbackends = "ws://a"\n'
+            )
+            listener = made.listeners[0]
+            assert listener.tls is not None
+            self.assertEqual(listener.tls.protocols, protocols)
+            self.successResultOf(Deferred.fromCoroutine(listener.listen()))
+            self.assertEqual(len(self.reactor.getDelayedCalls()), 2)
+            self.successResultOf(Deferred.fromCoroutine(listener.stop()))
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_tlsFails(self) -> None:
+        """A certificate that cannot be read refuses the start."""
+        self.assertEqual(
+            self.problems(FINE.replace("[pool", 'tls = {certificates = "/nowhere"}\n[pool')),
+            ("listener.a.tls.certificates: /nowhere: No such file or directory",),
+        )
 
     def test_forwarderFails(self) -> None:
         """A forwarder that cannot make its factory refuses the start."""

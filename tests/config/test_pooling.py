@@ -73,3 +73,12 @@ class PoolingTests(Building):
         for line, isPersonal in (("", False), ('proxyProtocol = "v1"', True)):
             (backend,) = self.built(FINE + line).pools["p"].backends
             self.assertEqual(backend.isPersonal, isPersonal)
+
+    def test_keepAlive(self) -> None:
+        """Connections wait for their next request unless the file says otherwise."""
+        for lines, keepsAlive in (
+            ("", True),
+            ("keepAlive = 0", False),
+            ('proxyProtocol = "v1"', False),
+        ):
+            self.assertEqual(self.built(FINE + lines).pools["p"].keepsAlive, keepsAlive)

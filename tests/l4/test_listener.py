@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
@@ -15,15 +16,26 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from tests.certificates import theAuthority
 from tests.l4.road import Policy
 from tests.loopback import Loopback, Server
+from tests.tls.shaking import folder, terminator
 from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IListener
 from wsrelay.l4.forwarders import TCPForwarder
 from wsrelay.l4.hub import Hub
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plans
-from wsrelay.model import Address, Forward, Inbound, Refuse, Respond, Serve
+from wsrelay.model import (
+    Address,
+    Forward,
+    Headers,
+    Inbound,
+    Refuse,
+    Request,
+    Respond,
+    Serve,
+)
 from wsrelay.plane.portable import PortablePlane
 
 INBOUND = Inbound("1", "public", Address("10.0.0.1", 1), Address("10.0.0.2", 80))
@@ -34,6 +46,7 @@ def listener(
     *answers: Callable[[Inbound], Any],
     endpoints: Sequence[Any] = (),
     otherwise: Forward | None = None,
+    tls: Any = None,
 ) -> Listener:
     """A listener with these policies."""
     clock = Clock()
@@ -46,6 +59,7 @@ def listener(
         Plans({}, {}),
         PortablePlane(clock),
         otherwise=otherwise,
+        tls=tls,
     )
 
 
@@ -176,6 +190,36 @@ class DecideTests(SynchronousTestCase):
         for _ in range(2500):
             asked.decide(INBOUND)
         self.assertLessEqual(len(asked._named), 1000)
+
+
+class MisdirectedTests(SynchronousTestCase):
+    """Requests that came to the wrong connection."""
+
+    def test_table(self) -> None:
+        """Only where TLS ends with several certificates can a request be misdirected."""
+        issued = [theAuthority().issue(name) for name in ("a.example", "b.example")]
+        path = folder(self)
+        plain, one, two = (
+            None,
+            terminator(path, issued[0]),
+            terminator(path, *issued),
+        )
+
+        def asks(host: str) -> Request:
+            return Request("GET", "/", Headers([(b"Host", host.encode())]))
+
+        for tls, serverName, request, expected in [
+            (plain, None, asks("b.example"), False),
+            (one, "a.example", asks("b.example"), False),
+            (two, "a.example", asks("b.example"), True),
+            (two, "a.example", asks("A.Example:443"), False),
+            (two, "b.example", asks("b.example."), False),
+            (two, "a.example", None, False),
+            (two, "a.example", Request("GET", "/", Headers([])), False),
+        ]:
+            made = listener(tls=tls)
+            inbound = evolve(INBOUND, serverName=serverName, request=request)
+            self.assertIs(made.isMisdirected(inbound), expected, (serverName, request))
 
 
 class ListenTests(Loopback):

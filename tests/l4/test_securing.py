@@ -5,25 +5,28 @@ TLS that ends at a listener, on real sockets and both planes.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest
 
 from tests.certificates import Authority, theAuthority
-from tests.l4.road import FORWARD, Policy
+from tests.l4.road import FORWARD, SETTINGS, Policy
 from tests.l4.test_forwarders import SecureRoad
 from tests.loopback import Peer, Server
 from tests.tls.shaking import clientContext, folder, terminator
+from wsrelay.errors import ClientFault
 from wsrelay.l4.forwarders import TCPForwarder
 from wsrelay.l4.listener import Listener, ListenerSettings
 from wsrelay.l4.plans import Plans
+from wsrelay.l4.securing import secure
+from wsrelay.l4.sniff import Arrival
 from wsrelay.model import Inbound
 from wsrelay.plane.portable import PortablePlane
 
@@ -50,11 +53,9 @@ class Client:
     def step(self) -> bytes:
         """Go on with the handshake; what is to be sent now."""
         self._feed()
-        try:
+        with contextlib.suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
             self.isDone = True
-        except ssl.SSLWantReadError:
-            pass
         return self._out.read()
 
     def _feed(self) -> None:
@@ -81,11 +82,9 @@ class Client:
         while len(self.told) < size:
             await self.peer.when(lambda data: len(data) > self._fed)
             self._feed()
-            try:
+            with contextlib.suppress(ssl.SSLWantReadError):
                 while more := self.tls.read(65536):
                     self.told += more
-            except ssl.SSLWantReadError:
-                pass
         return self.told
 
 
@@ -99,7 +98,7 @@ class SecuringTests(SecureRoad):
         return PortablePlane(reactor)
 
     async def terminated(
-        self, settings: ListenerSettings = ListenerSettings(), **terms: Any
+        self, settings: ListenerSettings = SETTINGS, **terms: Any
     ) -> list[Inbound]:
         """Listen. What the policy is shown is in the list."""
         shown: list[Inbound] = []
@@ -171,9 +170,7 @@ class SecuringTests(SecureRoad):
         """Who the client is stands in what policies see."""
         clients = Authority("clients")
         path = Path(self.mktemp()).resolve()
-        shown = await self.terminated(
-            clientCertificates="require", clientCA=clients.write(path)
-        )
+        shown = await self.terminated(clientCertificates="require", clientCA=clients.write(path))
         client = await self.client(
             clientContext("TLSv1.3", clients.issue("ada.example.org", subject="ada"), self.path)
         )
@@ -226,10 +223,8 @@ class SecuringTests(SecureRoad):
 
         def hello(context: ssl.SSLContext) -> bytes:
             begun = ssl.MemoryBIO()
-            try:
+            with contextlib.suppress(ssl.SSLWantReadError):
                 context.wrap_bio(ssl.MemoryBIO(), begun, server_hostname=NAME).do_handshake()
-            except ssl.SSLWantReadError:
-                pass
             return begun.read()
 
         for data, detail, alert in [
@@ -335,10 +330,6 @@ class SecuringTests(SecureRoad):
     async def test_lostLeg(self) -> None:
         """A connection that is gone already is not secured."""
         await self.terminated()
-        from wsrelay.errors import ClientFault
-        from wsrelay.l4.securing import secure
-        from wsrelay.l4.sniff import Arrival
-
         failed: list[ClientFault] = []
         leg = Arrival()
         leg.isLost = True

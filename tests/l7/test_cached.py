@@ -12,7 +12,8 @@ from tests.l7.scripted import DATE, FRESH, Asking, CacheTestCase, fieldsOf
 from wsrelay.backends.balancers import RoundRobin
 from wsrelay.backends.pool import Pool
 from wsrelay.l7.cache import Cache, CacheSettings
-from wsrelay.l7.errand import Errand, Outgoing
+from wsrelay.l7.errand import Errand
+from wsrelay.l7.outgoing import Outgoing
 from wsrelay.model import (
     Address,
     Headers,

@@ -340,5 +340,3 @@ class AuthorityFileTests(SynchronousTestCase):
         tls = BackendTLS()
         self.assertIs(tls.connectionCreator("a.example"), tls.connectionCreator("a.example"))
         self.assertIsNot(tls.connectionCreator("a.example"), tls.connectionCreator("b.example"))
-        http = tls.connectionCreator("a.example", (b"http/1.1",))
-        self.assertIsNot(tls.connectionCreator("a.example"), http)

@@ -135,11 +135,6 @@ class Destination:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _SCHEMES[self.scheme][0] else f"{host}:{self.port}"
 
-    @property
-    def protocols(self) -> tuple[bytes, ...]:
-        """What is offered to it by ALPN (RFC 7301), where TLS is spoken."""
-        return () if self.scheme == "tls" else (b"http/1.1",)
-
     def endpoint(self, reactor: Any, plane: IPlane | None = None) -> IStreamClientEndpoint:
         """
         The endpoint that dials it, still without TLS. It has no deadline of its own.
@@ -286,7 +281,7 @@ class Backend:
 
     @functools.cached_property
     def _creator(self) -> IOpenSSLClientConnectionCreator:
-        return self._tls.connectionCreator(self.destination.host, self.destination.protocols)
+        return self._tls.connectionCreator(self.destination.host)
 
     def _leg(self) -> Leg:
         return _SecureLeg(self._oneLess) if self.destination.isSecure else Leg(gone=self._oneLess)

@@ -79,7 +79,9 @@ class Pool:
         """@param clock: times what waits; needed only where something may."""
         self.name = name
         self.backends = tuple(backends)
-        self.keepsAlive = keepAlive.most > 0
+        # What speaks for one client must not serve another.
+        isPersonal = any(each.isPersonal for each in self.backends)
+        self.keepsAlive = keepAlive.most > 0 and not isPersonal
         self._balancer = balancer
         self._idle = (
             {each: Idle(clock, keepAlive.most, keepAlive.timeout) for each in backends}
@@ -187,7 +189,7 @@ class _Dial:
         backend = self._first or self._pool.choose(self._ready, self._inbound)
         self._first = None
         self._ready.remove(backend)
-        self._attempt = backend.connect(self._timeout)
+        self._attempt = backend.connect(self._timeout, self._inbound)
         self._attempt.addCallbacks(
             self._accepted, self._refused, callbackArgs=(backend,), errbackArgs=(backend,)
         )

@@ -2,7 +2,8 @@
 """
 The configuration: one TOML file, read strictly into a frozen description.
 
-L{schema} says what may stand in it, L{values} what each kind of value must be, L{load}
+L{schema}, L{listeners}, L{routes}, L{pools} and L{caches} say what may stand in it, L{values}
+what each kind of value must be, L{load}
 reads it, L{check} finds what is wrong between its parts, L{problems} words every fault,
 and L{reference} writes the manual's page from the schema. A key of the file, an attribute
 here and an entry of the reference are spelled alike.

@@ -118,7 +118,7 @@ _TLS = ("tls:", "ssl:")
 # Forwarders of layer 4.
 _L4 = {"tcp", "tls-terminate", "tls-passthrough"}
 
-# The keys of a listener that its forwarder does not look at; C{headTimeout} is for TLS, too.
+# The keys of a listener that its forwarder does not look at.
 _HTTP_KEYS = (
     *("keepAliveTimeout", "maxHead", "maxHeaders"),
     *("trusted", "trustedFields", "forwarded", "errorPages"),
@@ -147,10 +147,19 @@ def _checkListeners(draft: Draft) -> Iterator[str]:
 
 def _checkForwarder(part: Part[Listener], draft: Draft) -> Iterator[str]:
     forwarder = _forwarder(part)
-    for key in part.given(_IDLE_KEYS.get(forwarder, ())):
+    # There is nothing to wait for but TLS.
+    isBare = forwarder == "tcp" and not _mayEndTLS(part)
+    for key in part.given((*_IDLE_KEYS.get(forwarder, ()), *(["headTimeout"] * isBare))):
         yield f"{part.path}.{key}: has no effect with forwarder {found(forwarder)}"
-    if forwarder == "tcp" and "headTimeout" in part.raw and not _mayEndTLS(part):
-        yield f'{part.path}.headTimeout: has no effect with forwarder "tcp"'
+    if forwarder in FORWARDERS and forwarder != "detect":
+        for key in part.given(("passthrough", "detectTimeout")):
+            yield f'{part.path}.{key}: needs forwarder "detect"'
+    elif "passthrough" in part.raw and "tls" not in part.raw:
+        yield f"{part.path}.passthrough: has no effect without a tls table: all TLS passes through"
+    if "proxyProtocol" in part.raw:
+        for endpoint in part.strings("endpoint"):
+            if endpoint.startswith("haproxy:"):
+                yield f"{part.path}.proxyProtocol: {found(endpoint)} expects a header already"
     if "trustedFields" in part.raw and "trusted" not in part.raw:
         yield f"{part.path}.trustedFields: has no effect without trusted"
     if forwarder in FORWARDERS and not (draft.routes or draft.plugins or "pool" in part.raw):
@@ -164,7 +173,8 @@ def _checkForwarder(part: Part[Listener], draft: Draft) -> Iterator[str]:
 def _mayEndTLS(part: Part[Listener]) -> bool:
     """Whether TLS may end at this listener; C{systemd:} sockets may be anything."""
     isPlain = all(each.startswith(_PLAIN) for each in part.strings("endpoint"))
-    return "tls" in part.raw or not isPlain
+    # A balancer in front may tell of TLS, too; and a header must come in time.
+    return "tls" in part.raw or "proxyProtocol" in part.raw or not isPlain
 
 
 def _checkTermination(part: Part[Listener]) -> Iterator[str]:

@@ -15,7 +15,9 @@ from wsrelay.config.values import (
     Endpoints,
     Name,
     NamesOrNone,
+    Networks,
     Seconds,
+    ServerNames,
     Size,
     Table,
     WholeNumber,
@@ -24,7 +26,7 @@ from wsrelay.config.values import (
 __all__ = ["FORWARDERS", "Listener"]
 
 #: What is built in; in the file, a plugin's name may stand in the same place.
-FORWARDERS = ("http", "tcp", "tls-passthrough", "tls-terminate")
+FORWARDERS = ("detect", "http", "tcp", "tls-passthrough", "tls-terminate")
 
 
 class Listener(Table):
@@ -40,14 +42,33 @@ class Listener(Table):
         description='What is done with a connection. "http" reads requests and relays '
         'exchanges and WebSockets (L7); "tcp" relays bytes (L4); "tls-passthrough" relays '
         "the bytes of TLS after reading the server name and protocols from its first "
-        'message (L4); "tls-terminate" is "tcp" that insists on a `tls` table. Else the name '
-        "of a plugin.",
+        'message (L4); "tls-terminate" is "tcp" that insists on a `tls` table. "detect" tells '
+        "TLS, HTTP and other bytes apart by what comes first. Else the name of a plugin.",
         examples=["tls-passthrough"],
     )
     tls: Termination | None = Field(
         default=None,
         description="Ends TLS here: see `[listener.NAME.tls]`.",
         examples=[{"certificates": "chat.pem"}],
+    )
+    proxyProtocol: Networks | None = Field(
+        default=None,
+        description="Networks of balancers that say for whom they speak: what comes from there "
+        "must begin with a PROXY header, version 1 or 2, and is taken for the client it names. "
+        "From anywhere else such a header is bytes like others.",
+        examples=["10.0.0.0/8", ["10.0.0.7", "2001:db8::/32"]],
+    )
+    passthrough: ServerNames | None = Field(
+        default=None,
+        description='With forwarder "detect": the server names whose TLS is relayed as it is; '
+        "other TLS ends here. Without a `tls` table all of it passes through.",
+        examples=["db.example.org", ["db.example.org", "*.internal.example.org"]],
+    )
+    detectTimeout: Seconds = Field(
+        default=2.0,
+        description='With forwarder "detect": how long a client may be silent before it is '
+        "taken to wait for the server to speak first.",
+        examples=[0.5],
     )
     pool: Name | None = Field(
         default=None,
@@ -101,8 +122,8 @@ class Listener(Table):
         "with 0 any byte will do.",
         examples=[0],
     )
-    limits: Limits = Field(
-        default=Limits(),
+    limits: Limits | None = Field(
+        default=None,
         description="How many clients there may be, and how fast they may come: see "
         "`[listener.NAME.limits]`.",
         examples=[{"connectionsPerClient": 100}],

@@ -16,10 +16,15 @@ from wsrelay.config.problems import nearest
 from wsrelay.config.terminating import makeTerminator
 from wsrelay.errors import ConfigurationError
 from wsrelay.interfaces import IRoutingPolicy
+from wsrelay.l4.announcing import Balancers, announcing
+from wsrelay.l4.detect import DetectForwarder
 from wsrelay.l4.forwarders import TCPForwarder, TLSPassthroughForwarder
+from wsrelay.l4.limits import NO_LIMITS
 from wsrelay.l4.listener import Listener, ListenerSettings
 from wsrelay.l4.plans import Plans
 from wsrelay.l4.proxied import endpointFrom
+from wsrelay.l4.reception import Step
+from wsrelay.l7.connection import Connection
 from wsrelay.l7.forwarded import Trust
 from wsrelay.l7.forwarder import HTTPForwarder
 from wsrelay.l7.pages import Pages
@@ -28,11 +33,17 @@ from wsrelay.plane.engine import IPlane
 
 __all__ = ["makeEndpoints", "makeListener"]
 
+
+def _detect(table: listeners.Listener) -> DetectForwarder:
+    return DetectForwarder(Connection, table.passthrough or (), table.detectTimeout)
+
+
 _FORWARDERS: dict[str, Any] = {
-    "http": HTTPForwarder,
-    "tcp": TCPForwarder,
-    "tls-passthrough": TLSPassthroughForwarder,
-    "tls-terminate": TCPForwarder,
+    "detect": _detect,
+    "http": lambda table: HTTPForwarder(),
+    "tcp": lambda table: TCPForwarder(),
+    "tls-passthrough": lambda table: TLSPassthroughForwarder(),
+    "tls-terminate": lambda table: TCPForwarder(),
 }
 
 
@@ -57,7 +68,7 @@ def makeListener(
     endpoints = makeEndpoints(name, table, relay.reactor)
     tls = makeTerminator(name, table.tls) if table.tls else None
     make = _FORWARDERS.get(table.forwarder)
-    forwarder = make() if make else plugins.get(table.forwarder)
+    forwarder = make(table) if make else plugins.get(table.forwarder)
     if forwarder is None:
         return None
     settings = ListenerSettings(
@@ -68,15 +79,29 @@ def makeListener(
         table.bodyTimeout,
         table.readTimeout,
         table.minRate,
-        table.limits.settings(),
+        table.limits.settings() if table.limits else NO_LIMITS,
         Trust(table.trusted, table.trustedFields) if table.trusted else None,
         table.forwarded,
         Pages(table.errorPages, f"listener.{name}.errorPages") if table.errorPages else None,
     )
     otherwise = Forward(table.pool, route=f"listener {name}") if table.pool else None
+    announced: Step | None = None
+    if table.proxyProtocol:
+        balancers = Balancers(table.proxyProtocol)
+        announced = announcing(balancers, relay.clock, table.headTimeout)
     try:
         return Listener(
-            name, endpoints, forwarder, policies, relay, plans, plane, settings, otherwise, tls
+            name,
+            endpoints,
+            forwarder,
+            policies,
+            relay,
+            plans,
+            plane,
+            settings,
+            otherwise,
+            tls,
+            announced=announced,
         )
     except Exception as error:
         what = f"{type(error).__name__}: {error}"

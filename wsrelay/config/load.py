@@ -93,7 +93,9 @@ class _Reader:
         return Configuration.model_validate(
             {
                 "relay": relay.table,
-                "listener": {name: self._paged(part) for name, part in draft.listeners.items()},
+                "listener": {
+                    name: self._withFiles(part) for name, part in draft.listeners.items()
+                },
                 "route": tuple(part.table for part in draft.routes),
                 "pool": {name: self._located(part) for name, part in draft.pools.items()},
                 "cache": _tables(draft.caches),
@@ -135,14 +137,15 @@ class _Reader:
             raw = {"name": f"route {number}", **raw}
         return self._part(path, raw, Route)
 
-    def _paged(self, part: Part[Listener]) -> Listener | None:
-        """The listener, its pages found from the directory."""
+    def _withFiles(self, part: Part[Listener]) -> Listener | None:
+        """The listener, its pages and the files of its TLS found from the directory."""
         listener = part.table
-        if listener is None or not listener.errorPages or self._directory is None:
+        if listener is None or self._directory is None:
             return listener
         directory = self._directory.absolute()
         pages = {status: str(directory / file) for status, file in listener.errorPages.items()}
-        return listener.model_copy(update={"errorPages": pages})
+        tls = listener.tls and listener.tls.located(directory)
+        return listener.model_copy(update={"errorPages": pages, "tls": tls})
 
     def _located(self, part: Part[Pool]) -> Pool | None:
         """The pool, its files found from the directory."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from wsrelay.backends.backend import Backend
 from wsrelay.backends.balancers import BALANCERS
-from wsrelay.backends.pool import Pool
+from wsrelay.backends.pool import KeepAlive, Pool
 from wsrelay.config import pools
 from wsrelay.errors import ConfigurationError
 from wsrelay.plane.engine import IPlane
@@ -50,7 +50,8 @@ def makePool(
         )
         for each in table.backends
     ]
-    return Pool(name, backends, balancer)
+    keepAlive = KeepAlive(table.keepAlive, table.keepAliveTimeout)
+    return Pool(name, backends, balancer, keepAlive, relay.clock)
 
 
 def _tls(name: str, table: pools.Pool) -> BackendTLS:

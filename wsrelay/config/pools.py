@@ -17,8 +17,10 @@ from wsrelay.config.values import (
     Expected,
     Listed,
     Name,
+    Seconds,
     Table,
     Text,
+    WholeNumber,
     YesOrNo,
 )
 from wsrelay.errors import BadRequest
@@ -100,6 +102,19 @@ class Pool(Table):
         "which has the client's address; v2 also has the host that the client asked for, what "
         "was agreed on by ALPN, and its TLS. The backend must expect it. Not given: none.",
         examples=["v2"],
+    )
+    keepAlive: WholeNumber = Field(
+        default=32,
+        description="How many connections to each backend may wait for their next request (L7). "
+        "With 0 each is closed after its first. WebSockets have connections of their own.",
+        examples=[0, 256],
+    )
+    keepAliveTimeout: Seconds = Field(
+        default=60.0,
+        description="How long a connection waits for its next request. A backend that closes "
+        "sooner is noticed; what may safely be asked twice is asked again if that happens at the "
+        "wrong moment.",
+        examples=[4],
     )
     ca: Text | None = Field(
         default=None,

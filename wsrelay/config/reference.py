@@ -19,12 +19,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from wsrelay.config.caches import Cache
+from wsrelay.config.limiting import Limits
 from wsrelay.config.listeners import Listener
 from wsrelay.config.pools import Backend, Pool
 from wsrelay.config.problems import keyOf, quoted
 from wsrelay.config.rewriting import HeaderRules, PathChange, Redirection
 from wsrelay.config.routes import Answer, Route
 from wsrelay.config.schema import Plugin, Relay
+from wsrelay.config.terminating import CertificateFiles, Termination
 from wsrelay.config.values import Expected, Listed
 
 __all__ = ["EXAMPLE", "SECTIONS", "page", "tomlOf"]
@@ -58,6 +60,13 @@ words = ["secret"]
 SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("[relay]", "relay", Relay),
     ("[listener.NAME]", "listener", Listener),
+    ("[listener.NAME.limits]", "listener.limits", Limits),
+    ("[listener.NAME.tls]", "listener.tls", Termination),
+    (
+        "certificates = [{...}] in [listener.NAME.tls]",
+        "listener.tls.certificates",
+        CertificateFiles,
+    ),
     ("[[route]]", "route", Route),
     ("respond = {...} in [[route]]", "route.respond", Answer),
     ("redirect = {...} in [[route]]", "route.redirect", Redirection),

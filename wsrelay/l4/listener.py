@@ -8,7 +8,7 @@ behalf of what arrives. What happens to a connection is the forwarder's business
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve, frozen
@@ -23,7 +23,7 @@ from wsrelay.errors import PluginFault, RelayError
 from wsrelay.interfaces import IForwarder, IListener, IRoutingPolicy
 from wsrelay.l4.limits import NO_LIMITS, Admission, Limits
 from wsrelay.l4.plans import Plans
-from wsrelay.l4.reception import received
+from wsrelay.l4.reception import Step, received
 from wsrelay.l4.sniff import Arrival
 from wsrelay.l4.tunnel import Tunnel
 from wsrelay.model import Decision, Forward, Inbound, Refuse, Request, Respond, Serve
@@ -32,6 +32,7 @@ from wsrelay.plane.legs import Leg, addressOf, takeOver
 from wsrelay.plane.verdicts import isLater
 from wsrelay.tls.facts import NO_TLS, TLSFacts, tlsFacts
 from wsrelay.tls.terminator import Terminator
+from wsrelay.wire.proxyproto import Proxied
 
 __all__ = ["Listener", "ListenerSettings"]
 
@@ -95,13 +96,13 @@ class Listener:
         settings: ListenerSettings = ListenerSettings(),
         otherwise: Forward | None = None,
         tls: Terminator | None = None,
-        admit: Callable[[Arrival], bool] | None = None,
+        announced: Step | None = None,
     ) -> None:
         """
         @param policies: with their names, in the order in which they are asked.
         @param otherwise: what holds when none of them has an answer.
         @param tls: ends TLS on all endpoints; then none of them may do that by itself.
-        @param admit: see L{received}.
+        @param announced: see L{received}.
         """
         self.name = name
         self.relay = relay
@@ -114,7 +115,8 @@ class Listener:
         self._otherwise = otherwise
         self._named: dict[Forward, Forward] = {}
         self.tls = tls
-        self._factory = received(self, forwarder.forwardingFactory(self), tls, admit)
+        factory = forwarder.forwardingFactory(self)
+        self._factory = received(self, factory, tls, self.admission, announced)
         self.ports: list[IListeningPort] = []
 
     async def listen(self) -> None:
@@ -152,7 +154,7 @@ class Listener:
             self.name,
             leg.peer,
             leg.local,
-            leg.isTLS,
+            leg.isTLS or (isinstance(leg, Arrival) and leg.proxied.tls is not None),
             facts.serverName,
             facts.alpn,
             request,
@@ -249,6 +251,13 @@ def _own(answer: Answer[Any]) -> Deferred[Any]:
 
 def _factsOf(leg: Leg) -> TLSFacts:
     if not leg.isTLS:
-        return NO_TLS
+        return _proxiedFacts(leg.proxied) if isinstance(leg, Arrival) else NO_TLS
     # A leg of a stranger's connection does not know its own.
     return leg.facts if isinstance(leg, Arrival) else tlsFacts(leg.transport)
+
+
+def _proxiedFacts(proxied: Proxied) -> TLSFacts:
+    """What a balancer in front, where TLS has ended, says of it."""
+    if proxied.authority is None and proxied.protocol is None:
+        return NO_TLS
+    return TLSFacts(proxied.authority, (proxied.protocol,) if proxied.protocol else ())

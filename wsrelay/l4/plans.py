@@ -9,6 +9,7 @@ flows.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -43,6 +44,12 @@ class Plan:
     messageFilters: Mapping[Direction, tuple[tuple[str, IMessageFilter], ...]]
     streamFilters: tuple[tuple[str, IStreamFilter], ...]
     cache: Any = None
+
+    @cached_property
+    def isEdited(self) -> bool:
+        """Whether anybody sees a request, or its answer, on the way (L7)."""
+        hasRules = self.forward.rules is not None
+        return bool(self.requestFilters) or hasRules or self.cache is not None
 
     def level(self, direction: Direction) -> Interest:
         """How much of a WebSocket's direction is looked at."""

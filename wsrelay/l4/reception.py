@@ -20,6 +20,7 @@ from zope.interface import alsoProvides
 
 from wsrelay.errors import ClientFault
 from wsrelay.l4.life import Life
+from wsrelay.l4.limits import Admission, Refusal
 from wsrelay.l4.securing import secure
 from wsrelay.l4.sniff import Arrival
 from wsrelay.model import Inbound, Kind, Party, Phase
@@ -50,6 +51,7 @@ class ArrivalFactory(LegFactory):
     @ivar protocols: names for ALPN, the best liked first.
     @ivar endsTLS: whether whoever gets the legs ends TLS by itself, where it finds any, by
         L{Listener.tls<wsrelay.l4.listener.Listener.tls>} and L{secure}.
+    @ivar refused: called with a plain leg that is not admitted, and why.
     """
 
     def __init__(
@@ -57,16 +59,19 @@ class ArrivalFactory(LegFactory):
         arrived: Callable[[Any], None],
         protocols: Sequence[bytes] = (),
         endsTLS: bool = False,
+        refused: Callable[[Leg, Refusal], None] | None = None,
     ) -> None:
         """
         @param arrived: called with each L{Leg}, as soon as its connection is there.
         @param protocols: names for ALPN, the best liked first.
         @param endsTLS: whether C{arrived} is called before TLS, see the attribute.
+        @param refused: see the attribute; C{None} closes without a word.
         """
         super().__init__(partial(Arrival, arrived))
         self.arrived = arrived
         self.protocols = tuple(protocols)
         self.endsTLS = endsTLS
+        self.refused = refused or _cut
         mendALPN()
         if protocols:
             alsoProvides(self, IProtocolNegotiationFactory)
@@ -76,11 +81,16 @@ class ArrivalFactory(LegFactory):
         return list(self.protocols)
 
 
+def _cut(leg: Leg, refusal: Refusal) -> None:
+    """There is no way to say why."""
+    leg.abort()
+
+
 def received(
     listener: Listener,
     factory: IProtocolFactory,
     terminator: Terminator | None = None,
-    admit: Callable[[Arrival], bool] | None = None,
+    admission: Admission | None = None,
     announced: Step | None = None,
 ) -> IProtocolFactory:
     """
@@ -88,8 +98,7 @@ def received(
 
     @param factory: the forwarder's. One that makes no legs is a stranger's: it gets TLS as
         Twisted has it, and no other step.
-    @param admit: asked about each connection as soon as it is there. Whom it does not admit it
-        has seen off itself: nothing more is done with that leg.
+    @param admission: asked about each connection, as soon as it is known whose it is.
     @param announced: hears from a balancer whom it speaks for.
     """
     if not isinstance(factory, ArrivalFactory):
@@ -99,10 +108,11 @@ def received(
             terminator.speak(factory.acceptableProtocols())
         return TLSMemoryBIOFactory(terminator, False, factory)
     steps: list[Step] = []
-    if admit is not None:
-        steps.append(partial(_admitted, admit))
     if announced is not None:
         steps.append(announced)
+    if admission is not None:
+        refused = factory.refused if terminator is None else _cut
+        steps.append(partial(_admitted, admission, refused))
     if terminator is not None:
         terminator.speak(factory.protocols)
         if not factory.endsTLS:
@@ -125,8 +135,10 @@ def _take(step: Step, then: Next, leg: Arrival) -> None:
     step(leg, then)
 
 
-def _admitted(admit: Callable[[Arrival], bool], leg: Arrival, then: Next) -> None:
-    if admit(leg):
+def _admitted(
+    admission: Admission, refused: Callable[[Leg, Refusal], None], leg: Arrival, then: Next
+) -> None:
+    if admission.receive(leg, refused):
         then(leg)
 
 

@@ -188,13 +188,13 @@ class Tunnel:
     def _begin(self, plan: Plan, link: ILink) -> None:
         settings = plan.forward.settings
         self._deadline.after = settings.closeTimeout
+        isOver = self._life.reason is not None
         link.start()
-        if self._life.reason is None:
-            if settings.idleTimeout is not None:
-                self._idle.watch(link.idleFor, settings.idleTimeout, self._idleTooLong)
-        else:
+        if isOver:
             # A filter wanted the end as soon as it was attached.
             self.close()
+        elif settings.idleTimeout is not None and len(self._lost) < 2:
+            self._idle.watch(link.idleFor, settings.idleTimeout, self._idleTooLong)
 
     def _lane(self, plan: Plan, direction: Direction) -> Lane:
         filters = plan.streamFilters

@@ -15,12 +15,12 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from wsrelay.errors import ClientFault, RequestTimeout
+from wsrelay.errors import ClientFault, Misdirected, RequestTimeout
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l7.exchange import Exchange
-from wsrelay.l7.fields import framed, mayHaveBody, saysClose
+from wsrelay.l7.fields import frame, isPlain, mayHaveBody, saysClose, unframed
 from wsrelay.l7.linger import Linger
 from wsrelay.l7.pace import Pace, Paced, takenBy
 from wsrelay.l7.pages import page, phrase, withoutBody
@@ -143,16 +143,26 @@ class Connection:
     def _begin(self, request: Request, size: int) -> None:
         self._served += 1
         self._request = request
-        self.isRead = not mayHaveBody(request)
-        self._isLast = request.version < (1, 1) or saysClose(request)
+        plain = isPlain(request)
+        if plain:
+            self.isRead, self._isLast = True, False
+        else:
+            self.isRead = not mayHaveBody(request)
+            self._isLast = request.version < (1, 1) or saysClose(request)
         self.deadline.clear()
         self._state = self._readAhead
-        inbound, trust = self._inbound(request), self._listener.settings.trust
+        inbound, listener = self._inbound(request), self._listener
+        isMisdirected = listener.tls is not None and listener.isMisdirected(inbound)
+        trust = listener.settings.trust
         if trust is not None:
             inbound = trust.believed(inbound)
-        exchange = Exchange(self._listener, self, inbound, size)
+        exchange = Exchange(listener, self, inbound, size, plain)
         self._exchange = exchange
-        exchange.begin()
+        if isMisdirected:
+            name = inbound.serverName or "no name"
+            exchange.fail(Misdirected(f"Host {request.host!r} after TLS with {name}"))
+        else:
+            exchange.begin()
 
     def _inbound(self, request: Request) -> Inbound:
         """The facts about the client, which are the same for each of its requests."""
@@ -311,7 +321,14 @@ class Connection:
         if self._request is not None and self._request.version >= (1, 1):
             self._leg.write(writeResponse(status, reason, headers.raw))
 
-    def head(self, status: int, reason: str, headers: Headers, framing: Framing) -> None:
+    def head(
+        self,
+        status: int,
+        reason: str,
+        fields: list[tuple[bytes, bytes]],
+        framing: Framing,
+        isChecked: bool = False,
+    ) -> None:
         """The response's head, framed for this client."""
         if framing.kind in (BodyKind.CHUNKED, BodyKind.CLOSE):
             isOld = self._request is None or self._request.version < (1, 1)
@@ -327,7 +344,7 @@ class Connection:
         if options:
             extra.append((b"Connection", b", ".join(options)))
         # With what follows at once it is one segment, and one call of the system.
-        self._begun = writeResponse(status, reason, framed(headers, framing, extra))
+        self._begun = writeResponse(status, reason, frame(fields, framing, extra), isChecked)
         self._out = framing.kind
         self._isLast = isLast
 
@@ -368,7 +385,8 @@ class Connection:
         """A whole response of the relay's own."""
         isBare = withoutBody(respond.status)
         framing = Framing(BodyKind.NONE if isBare else BodyKind.LENGTH, len(respond.body))
-        self.head(respond.status, phrase(respond.status), Headers(respond.headers), framing)
+        fields = unframed(Headers(respond.headers))
+        self.head(respond.status, phrase(respond.status), fields, framing)
         if respond.body and not isHead and not isBare:
             self.content(respond.body)
         self.end()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol as TypingProtocol
 
-from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
@@ -21,12 +20,12 @@ from wsrelay.backends.backend import Backend
 from wsrelay.backends.pool import Dialled, Pool
 from wsrelay.errors import BackendFault
 from wsrelay.l7.origin import Hearer, Origin
+from wsrelay.l7.outgoing import Outgoing
 from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Inbound, RouteSettings
 from wsrelay.plane.legs import Leg
-from wsrelay.rules import Rules
 
-__all__ = ["Errand", "Outgoing", "Sender"]
+__all__ = ["Errand", "Sender"]
 
 # Asked twice, they do what they do when asked once (RFC 9110 section 9.2.2): those alone are
 # sent again when it is not known whether they arrived.
@@ -35,24 +34,6 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 # The others must not meet a connection that is just being closed. Servers close after some
 # seconds at the earliest, so one that has been used within this time is there. Seconds.
 _SURE = 1.0
-
-
-@frozen
-class Outgoing:
-    """
-    What is sent.
-
-    @ivar head: the whole head, as it goes on the wire.
-    @ivar isUpgrade: whether a 101 may come back.
-    @ivar hasBody: whether a body follows.
-    @ivar rules: those of the route, for the C{Host} of the backend that was dialled.
-    """
-
-    method: str
-    head: bytes
-    isUpgrade: bool = False
-    hasBody: bool = False
-    rules: Rules | None = None
 
 
 class Sender(Hearer, TypingProtocol):

@@ -6,14 +6,14 @@ It is born when a request head has been read, asks the policies, lets the reques
 work, dials, and relays both bodies as they come. If the request asks for a WebSocket and the
 backend agrees with a true 101, the exchange becomes a session and its life goes on there.
 
-The client's side is a L{Door}: a connection of ours, or a C{twisted.web} request.
+The client's side is a L{Door<wsrelay.l7.door.Door>}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol as TypingProtocol
+from typing import Any
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -38,12 +38,21 @@ from wsrelay.interfaces import IExchange
 from wsrelay.l4.life import Life
 from wsrelay.l4.listener import Listener
 from wsrelay.l4.plans import Plan
-from wsrelay.l4.timers import MovingDeadline
 from wsrelay.l4.tunnel import partyOf
-from wsrelay.l7.errand import Errand, Outgoing
-from wsrelay.l7.fields import framed, outboundRequest, outboundResponse
+from wsrelay.l7.door import Door
+from wsrelay.l7.errand import Errand
+from wsrelay.l7.fields import (
+    frame,
+    framed,
+    outboundRequest,
+    outboundResponse,
+    requestFields,
+    responseFields,
+    unframed,
+)
 from wsrelay.l7.filtering import runFilters
 from wsrelay.l7.forwarded import SAYINGS
+from wsrelay.l7.outgoing import Outgoing, options, written
 from wsrelay.l7.pages import page, withoutBody
 from wsrelay.l7.serve import Served
 from wsrelay.l7.trailers import Trailers, announced, areTaken, passing
@@ -70,66 +79,11 @@ from wsrelay.plane.legs import Leg
 from wsrelay.plane.verdicts import isLater
 from wsrelay.wire.bodies import BodyKind, Framing, chunk, lastChunk, requestFraming
 from wsrelay.wire.handshake import wantsUpgrade
-from wsrelay.wire.heads import writeRequest
 
-__all__ = ["Door", "Exchange"]
+__all__ = ["Exchange"]
 
 _log = Logger()
 _NO_BODY = Framing(BodyKind.NONE)
-# What a backend is told about its connection: whether it may stay, and trailers are taken.
-_OPTIONS: Mapping[tuple[bool, bool], tuple[tuple[bytes, bytes], ...]] = {
-    (True, False): (),
-    (False, False): ((b"Connection", b"close"),),
-    (True, True): ((b"TE", b"trailers"), (b"Connection", b"TE")),
-    (False, True): ((b"TE", b"trailers"), (b"Connection", b"TE, close")),
-}
-
-
-class Door(TypingProtocol):
-    """The client's side of an exchange."""
-
-    isRead: bool
-    """Whether nothing of the request is left to be read."""
-
-    deadline: MovingDeadline
-    """For the exchange to use."""
-
-    @property
-    def source(self) -> Any:
-        """An L{IPushProducer}: pauses the request's body."""
-
-    def feed(self, source: Any) -> None:
-        """Let C{source} (an L{IPushProducer}) be paused while the client does not read."""
-
-    def give(self) -> Leg:
-        """Give the leg away, holding still."""
-
-    def upload(self, framing: Framing) -> None:
-        """Deliver the request's body to L{Exchange.uploaded} and L{Exchange.uploadEnded}."""
-
-    def interim(self, status: int, reason: str, headers: Headers) -> None:
-        """Send a 1xx."""
-
-    def head(self, status: int, reason: str, headers: Headers, framing: Framing) -> None:
-        """Begin the response; it may wait for L{flush}, or some of its body, to be sent."""
-
-    def flush(self) -> None:
-        """Send what has begun."""
-
-    def content(self, data: bytes) -> None:
-        """Send some of its body."""
-
-    def end(self, trailers: Trailers = ()) -> None:
-        """The response is complete, and these are behind it."""
-
-    def cut(self) -> None:
-        """The response will never be complete."""
-
-    def answer(self, respond: Respond, isHead: bool = False) -> None:
-        """Send a whole response of the relay's own."""
-
-    def accept(self, head: bytes) -> Leg:
-        """Send a 101 and give the leg away, holding still."""
 
 
 @implementer(IExchange)
@@ -140,49 +94,45 @@ class Exchange:
     outbound: OutboundRequest
     response: OutboundResponse | None = None
 
-    def __init__(self, listener: Listener, door: Door, inbound: Inbound, size: int) -> None:
+    # Most exchanges have nothing to do with these.
+    isUpgrade = False
+    _upgrade: Upgrade | None = None
+    _framing = _answered = _NO_BODY
+    _uploaded = _toClient = 0
+    _moved = _limit = 0.0
+    _isUploading = _isAnswered = _isOver = False
+    _plan: Any = None
+    _errand: Any = None
+
+    def __init__(
+        self,
+        listener: Listener,
+        door: Door,
+        inbound: Inbound,
+        size: int,
+        isPlain: bool = False,
+    ) -> None:
         """
         @param size: bytes of the request's head.
+        @param isPlain: see L{isPlain<wsrelay.l7.fields.isPlain>}.
         """
         self.id = inbound.id
         self.inbound = inbound
-        self.isUpgrade = False
         self.listener = listener
         self.door = door
         self.life = Life(listener, Kind.EXCHANGE, inbound)
+        self._isPlain = isPlain
         self._request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
         self._toBackend = size
-        self._toClient = 0
-        self._plan: Any = None
-        self._errand: Any = None
-        self._upgrade: Upgrade | None = None
-        self._uploaded = 0
-        self._isUploading = False
-        self._isAnswered = False
-        self._isOver = False
-        self._framing = _NO_BODY
-        self._answered = _NO_BODY
         self._clock = listener.relay.clock
-        self._moved = 0.0
-        self._limit = 0.0
-        self._late: Callable[[float], None] = self._silent
 
     # -- decide
 
     def begin(self) -> None:
         """Check the request and ask the policies."""
         try:
-            if wantsUpgrade(self._request):
-                self.isUpgrade = True
-                refusal = self.listener.admission.handshake(self.inbound.client)
-                if refusal is not None:
-                    raise Limited(refusal.detail, refusal.status, refusal.retryAfter)
-                self._upgrade = Upgrade(self)
-            else:
-                self._framing = requestFraming(self._request)
-                if "trailer" in self._request.headers:
-                    names = announced(self._request.headers)
-                    self._framing = evolve(self._framing, trailer=names)
+            if not self._isPlain:
+                self._read()
             decision: Any = self.listener.decide(self.inbound)
             if not isLater(decision):
                 self._decided(decision)
@@ -194,6 +144,20 @@ class Exchange:
             self._failed(Failure())
             return
         whenAnswered(decision, self.guarded(self._decided), self._failed)
+
+    def _read(self) -> None:
+        """What the request says about its body, or that it would be a WebSocket."""
+        request = self._request
+        if wantsUpgrade(request):
+            self.isUpgrade = True
+            refusal = self.listener.admission.handshake(self.inbound.client)
+            if refusal is not None:
+                raise Limited(refusal.detail, refusal.status, refusal.retryAfter)
+            self._upgrade = Upgrade(self)
+            return
+        self._framing = requestFraming(request)
+        if "trailer" in request.headers:
+            self._framing = evolve(self._framing, trailer=announced(request.headers))
 
     def guarded(self, step: Callable[..., None]) -> Callable[..., None]:
         """A step that does nothing once all is over, and whose errors are answered."""
@@ -231,15 +195,24 @@ class Exchange:
         self._plan = plan
         self.route = plan.forward
         self._checkSize(self._framing.length)
-        authority = plan.pool.backends[0].destination.authority if plan.pool.backends else ""
-        says = SAYINGS[self.listener.settings.forwarded]
-        self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority, says)
-        if self._upgrade is not None:
-            self._upgrade.plan(plan)
-        if plan.requestFilters:
+        pool, says = plan.pool, SAYINGS[self.listener.settings.forwarded]
+        authority = pool.backends[0].destination.authority if pool.backends else ""
+        if plan.isEdited or self._upgrade is not None:
+            self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority, says)
+            if self._upgrade is not None:
+                self._upgrade.plan(plan)
             runFilters(self, plan.requestFilters, "requestReceived", self._connect)
-        else:
-            self._connect()
+            return
+        request = self._request
+        hasContent = self._framing.kind is not BodyKind.NONE
+        fields = requestFields(self.inbound, False, hasContent, authority, says)
+        frame(fields, self._framing, self._options())
+        self._send(written(plan, request.method, request.target, False, self._framing, fields))
+
+    def _options(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What the backend is told about its connection."""
+        takesTrailers = not self._isPlain and areTaken(self._request)
+        return options(self._plan.pool.keepsAlive, takesTrailers)
 
     def _connect(self) -> None:
         """The filters have had their say: write the head, so that a bad one is never dialled
@@ -253,16 +226,19 @@ class Exchange:
         if self._upgrade is not None:
             fields = self._upgrade.fields(outbound.headers)
         else:
-            options = _OPTIONS[plan.pool.keepsAlive, areTaken(self._request)]
-            fields = framed(outbound.headers, self._framing, options)
+            fields = framed(outbound.headers, self._framing, self._options())
         sent = (plan, outbound.method, outbound.target, isUpgrade, self._framing)
-        outgoing = _written(*sent, fields)
-        inbound, clock = self.inbound, self._clock
+        outgoing = written(*sent, fields)
         if plan.cache is None or isUpgrade:
-            self._errand = Errand(plan.pool, inbound, self.route.settings, outgoing, self, clock)
+            self._send(outgoing)
         else:
-            make = partial(_errandFor, sent, inbound, clock)
-            self._errand = plan.cache.errand(outbound, inbound, self, make, plan.pool.name)
+            make = partial(_errandFor, sent, self.inbound, self._clock)
+            self._errand = plan.cache.errand(outbound, self.inbound, self, make, plan.pool.name)
+            self._errand.begin()
+
+    def _send(self, outgoing: Outgoing) -> None:
+        settings = self.route.settings
+        self._errand = Errand(self._plan.pool, self.inbound, settings, outgoing, self, self._clock)
         self._errand.begin()
 
     def dialled(self, backend: Backend, leg: Leg) -> None:
@@ -355,12 +331,16 @@ class Exchange:
     def responded(self, response: Response, framing: Framing) -> None:
         """The response's head from the backend; filters see it first."""
         self.door.deadline.clear()
-        step: Callable[..., None] = self._relayHead
         try:
-            if response.status == 101 and self._upgrade is not None:
+            isSwitch = response.status == 101 and self._upgrade is not None
+            if isSwitch:
+                assert self._upgrade is not None
                 self._upgrade.check(response)
-                step = self._switch
-            self.response = outboundResponse(response, response.status == 101)
+            elif not self._plan.isEdited:
+                self._relay(response, responseFields(response), framing)
+                return
+            step = self._switch if isSwitch else self._relayHead
+            self.response = outboundResponse(response, isSwitch)
             filters = self._plan.requestFilters
             if filters:
                 go = self.guarded(partial(self._edited, response, step, framing))
@@ -392,19 +372,31 @@ class Exchange:
         step(response, framing)
 
     def _relayHead(self, response: Response, framing: Framing) -> None:
-        assert self.response is not None
+        edited = self.response
+        assert edited is not None
+        fields = unframed(edited.headers)
+        self._relay(Response(edited.status, edited.reason, response.headers), fields, framing)
+
+    def _relay(
+        self, response: Response, fields: list[tuple[bytes, bytes]], framing: Framing
+    ) -> None:
+        """
+        Begin the client's response.
+
+        @param response: with the status for the client, and what the backend said of the body.
+        """
         if self._request.method == "HEAD" or response.status == 304:
             # There is a length but no body (RFC 9110 section 8.6).
             for length in response.headers.rawAll(b"content-length"):
                 framing = Framing(BodyKind.LENGTH, int(length))
-        if "trailer" in response.headers and areTaken(self._request):
+        if not self._isPlain and "trailer" in response.headers and areTaken(self._request):
             # For a client that takes none they end here.
             framing = self._answered = evolve(framing, trailer=announced(response.headers))
-        status, reason = self.response.status, self.response.reason
-        self.door.head(status, reason, self.response.headers, framing)
+        isChecked = not self._plan.isEdited
+        self.door.head(response.status, response.reason, fields, framing, isChecked)
         self._isAnswered = True
         self.life.phase = Phase.RELAY
-        self.life.status = status
+        self.life.status = response.status
         self._errand.readBody()
         if not self._isOver:
             self.door.flush()
@@ -513,23 +505,6 @@ class Exchange:
             self._errand = None
 
 
-def _written(
-    plan: Plan,
-    method: str,
-    target: str,
-    isUpgrade: bool,
-    framing: Framing,
-    fields: list[tuple[bytes, bytes]],
-) -> Outgoing:
-    """The head of a request with these fields, ready to be sent."""
-    try:
-        head = writeRequest(method, target, fields, isChecked=not plan.requestFilters)
-    except ValueError as error:
-        raise PluginFault("filter", f"edited the request: {error}") from error
-    hasBody = framing.kind is not BodyKind.NONE
-    return Outgoing(method, head, isUpgrade, hasBody, plan.forward.rules)
-
-
 def _errandFor(
     sent: tuple[Plan, str, str, bool, Framing],
     inbound: Inbound,
@@ -539,7 +514,6 @@ def _errandFor(
 ) -> Errand:
     """An errand with these fields, for a cache; it may be sent when the exchange is over."""
     plan, *_, framing = sent
-    outgoing = _written(
-        *sent, framed(Headers(fields), framing, _OPTIONS[plan.pool.keepsAlive, False])
-    )
+    whole = framed(Headers(fields), framing, options(plan.pool.keepsAlive, False))
+    outgoing = written(*sent, whole)
     return Errand(plan.pool, inbound, plan.forward.settings, outgoing, hearer, clock)

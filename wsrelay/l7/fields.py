@@ -25,12 +25,17 @@ from wsrelay.rules import FRAMING, HANDSHAKE, HOP_BY_HOP
 from wsrelay.wire.bodies import BodyKind, Framing
 
 __all__ = [
+    "frame",
     "framed",
+    "isPlain",
     "mayHaveBody",
     "outboundRequest",
     "outboundResponse",
+    "requestFields",
+    "responseFields",
     "saysClose",
     "shaken",
+    "unframed",
 ]
 
 _UPGRADE = FRAMING | HANDSHAKE
@@ -52,6 +57,21 @@ _PROTECTED = frozenset(
         b"sec-websocket-protocol",
     }
 )
+
+
+# What makes a request anything but a question that the next one may follow.
+_UNUSUAL = frozenset(
+    {b"connection", b"content-length", b"expect", b"te", b"trailer"}
+    | {b"transfer-encoding", b"upgrade"}
+)
+
+
+def isPlain(request: Request) -> bool:
+    """
+    Whether it has none of the fields that say something about body, connection or protocol: most
+    requests have none, and nothing needs to be asked about them.
+    """
+    return request.version == (1, 1) and not request.headers.hasAny(_UNUSUAL)
 
 
 def mayHaveBody(request: Request) -> bool:
@@ -130,14 +150,27 @@ def outboundRequest(
     @param says: what the backend is told about the client.
     """
     request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
-    known = _NOT_REQUESTED if request.version >= (1, 1) else _NOT_OLD
+    fields = requestFields(inbound, isUpgrade, True, authority, says)
+    return OutboundRequest(request.method, request.target, MutableHeaders(fields))
+
+
+def requestFields(
+    inbound: Inbound,
+    isUpgrade: bool,
+    hasContent: bool,
+    authority: str,
+    says: Saying = sayXForwarded,
+) -> list[tuple[bytes, bytes]]:
+    """The same fields where nobody edits them; none of them is about framing."""
+    request: Request = inbound.request  # type: ignore[assignment]  # there is one at L7
+    known = _NOT_REQUESTED if hasContent and request.version >= (1, 1) else _NOT_OLD
     fields = _endToEnd(request.headers, _NOT_ASKED if isUpgrade else known)
     hosts = request.headers.rawAll(b"host")
     if not hosts:
         hosts = [authority.encode("ascii")]
         fields.append((b"Host", hosts[0]))
     fields += says(inbound, hosts[0])
-    return OutboundRequest(request.method, request.target, MutableHeaders(fields))
+    return fields
 
 
 def framed(
@@ -149,6 +182,15 @@ def framed(
     """
     known = _NOT_EMPTY if framing.kind is BodyKind.NONE else _NOT_FRAMED
     fields = [pair for pair in headers.raw if not known[pair[0]]]
+    return frame(fields, framing, extra)
+
+
+def frame(
+    fields: list[tuple[bytes, bytes]],
+    framing: Framing,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> list[tuple[bytes, bytes]]:
+    """C{fields}, of which none is about framing, and behind them C{framing} and C{extra}."""
     if framing.kind is BodyKind.LENGTH:
         fields.append((b"Content-Length", b"%d" % framing.length))
     elif framing.kind is BodyKind.CHUNKED:
@@ -173,3 +215,13 @@ def outboundResponse(response: Response, isUpgrade: bool) -> OutboundResponse:
     """A response as filters get it to edit."""
     fields = _endToEnd(response.headers, _NOT_SHAKEN if isUpgrade else _NOT_FRAMED)
     return OutboundResponse(response.status, response.reason, MutableHeaders(fields))
+
+
+def responseFields(response: Response) -> list[tuple[bytes, bytes]]:
+    """Its fields where nobody edits them; none of them is about framing."""
+    return _endToEnd(response.headers, _NOT_FRAMED)
+
+
+def unframed(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The fields that are not about framing, after somebody may have added such."""
+    return [pair for pair in headers.raw if not _NOT_FRAMED[pair[0]]]

@@ -12,6 +12,7 @@ from zope.interface import implementer
 from wsrelay.interfaces import IForwarder
 from wsrelay.l4.forwarders import ArrivalFactory
 from wsrelay.l7.connection import Connection
+from wsrelay.l7.refusals import Refusals
 from wsrelay.plane.legs import Leg
 
 __all__ = ["HTTPForwarder"]
@@ -30,4 +31,5 @@ class HTTPForwarder:
         def arrived(leg: Leg) -> None:
             Connection(listener, leg)
 
-        return ArrivalFactory(arrived, _PROTOCOLS)
+        refusals = Refusals(listener.relay.clock)
+        return ArrivalFactory(arrived, _PROTOCOLS, refused=refusals.answer)

@@ -193,11 +193,18 @@ class _ResourceDoor:
     def interim(self, status: int, reason: str, headers: Headers) -> None:
         """C{twisted.web} cannot send one of its own choice."""
 
-    def head(self, status: int, reason: str, headers: Headers, framing: Framing) -> None:
+    def head(
+        self,
+        status: int,
+        reason: str,
+        fields: list[tuple[bytes, bytes]],
+        framing: Framing,
+        isChecked: bool = False,
+    ) -> None:
         """Begin the response, with the site's own framing."""
         request = self._request
         request.setResponseCode(status, reason.encode("latin-1"))
-        for name, value in headers.raw:
+        for name, value in fields:
             request.responseHeaders.addRawHeader(name, value)
         if framing.kind is BodyKind.LENGTH:
             request.responseHeaders.setRawHeaders(b"content-length", [b"%d" % framing.length])

@@ -28,6 +28,7 @@ class Transport:
     _peer: tuple[str, int] | str | None
     isOpen: bool
     disconnecting: bool
+    unsent: int
 
     def __init__(self, plane: Plane, descriptor: int = -1, peer: Any = None, /) -> None: ...
     def connect(self, family: int, host: str, port: int, /) -> int: ...

@@ -492,6 +492,12 @@ static PyObject *transport_is_open(Transport *t, void *unused)
     return PyBool_FromLong(t->fd >= 0 && !t->connecting && !t->closing && !t->doomed);
 }
 
+static PyObject *transport_unsent(Transport *t, void *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(buffer_length(&t->out));
+}
+
 static PyObject *transport_disconnecting(Transport *t, void *unused)
 {
     (void)unused;
@@ -521,6 +527,7 @@ static PyMemberDef transport_members[] = {
 };
 static PyGetSetDef transport_getset[] = {
     {"isOpen", (getter)transport_is_open, NULL, "whether it could be given away", NULL},
+    {"unsent", (getter)transport_unsent, NULL, "how many bytes wait to be sent", NULL},
     {"disconnecting", (getter)transport_disconnecting, NULL, "whether it is asked to end", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

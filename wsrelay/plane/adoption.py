@@ -27,8 +27,9 @@ from wsrelay.model import Direction
 from wsrelay.plane.engine import Owner
 from wsrelay.plane.legs import Leg
 from wsrelay.plane.transports import NativeTransport
+from wsrelay.tls.layer import TLSLayer
 
-__all__ = ["Adopted", "Adopter", "TwistedGrip", "adopt", "take"]
+__all__ = ["Adopted", "Adopter", "LayeredGrip", "NativeTLSGrip", "TwistedGrip", "adopt", "take"]
 
 _log = Logger()
 _TLS_FUNCTIONS = ("SSL_read", "SSL_write", "SSL_get_error", "SSL_shutdown", "ERR_clear_error")
@@ -64,6 +65,8 @@ class Adopter:
             return None
         if isinstance(transport, NativeTransport):
             return transport if transport.isOpen else None
+        if isinstance(transport, TLSLayer):
+            return self._layered(transport)
         tls = None
         while isinstance(transport, ProtocolWrapper):
             if isinstance(transport, TLSMemoryBIOProtocol):
@@ -79,6 +82,23 @@ class Adopter:
         if tls is not None and not _isFlushed(transport, tls):
             return None
         return TwistedGrip(transport, tls, self._openssl)
+
+    def _layered(self, layer: TLSLayer) -> Any:
+        """The same for TLS of the relay's own."""
+        transport = layer.transport
+        if self._openssl is None:
+            self._warn()
+            return None
+        if not layer.isOpen:
+            return None
+        if isinstance(transport, NativeTransport):
+            isFree = transport.isOpen and not transport.unsent
+            return NativeTLSGrip(transport, layer, self._openssl) if isFree else None
+        if not isinstance(transport, FileDescriptor) or not hasattr(transport, "socket"):
+            return None
+        if transport.disconnecting or not transport.connected or not _isSent(transport):
+            return None
+        return LayeredGrip(transport, layer, self._openssl)
 
     def _warn(self) -> None:
         if not self._hasWarned:
@@ -105,9 +125,14 @@ def _isFlushed(transport: Any, tls: Any) -> bool:
     """Whether all that was written to a TLS leg, encrypted by now, has left."""
     tls._aggregator.flush()
     tls._flushSendBIO()
+    return _isSent(transport) and not tls._appSendBuffer
+
+
+def _isSent(transport: Any) -> bool:
+    """Whether a transport of Twisted's has nothing left to send."""
     if transport.dataBuffer or transport._tempDataBuffer:
         transport.doWrite()
-    return not (tls._appSendBuffer or transport.dataBuffer or transport._tempDataBuffer)
+    return not (transport.dataBuffer or transport._tempDataBuffer)
 
 
 def _nothing() -> None:
@@ -185,6 +210,52 @@ class TwistedGrip:
         return int(openssl.ffi.cast("uintptr_t", ssl))
 
 
+def _address(openssl: Any, session: Any, descriptor: int) -> int:
+    """Put a socket in place of the memory BIOs of a session. @return: its SSL object's address."""
+    openssl.lib.SSL_set_fd(session._ssl, descriptor)
+    return int(openssl.ffi.cast("uintptr_t", session._ssl))
+
+
+class LayeredGrip(TwistedGrip):
+    """A transport of Twisted's, and TLS of the relay's own on it."""
+
+    __slots__ = ()
+
+    def __init__(self, transport: Any, layer: TLSLayer, openssl: Any) -> None:
+        super().__init__(transport, None, openssl)
+        self._tls = layer
+
+    def _drained(self) -> bytes:
+        self.session, early = self._tls.giveAway()
+        _isSent(self.transport)
+        return early  # type: ignore[no-any-return]  # _tls is of several kinds
+
+    def _bare(self) -> int:
+        return _address(self._openssl, self.session, self.descriptor)
+
+
+class NativeTLSGrip:
+    """
+    A transport of the extension's, and TLS of the relay's own on it.
+
+    @ivar transport: gives its descriptor away.
+    @ivar session: pyOpenSSL's, once it was let go.
+    """
+
+    __slots__ = ("_layer", "_openssl", "session", "transport")
+
+    def __init__(self, transport: NativeTransport, layer: TLSLayer, openssl: Any) -> None:
+        self.transport = transport
+        self.session: Any = None
+        self._layer = layer
+        self._openssl = openssl
+
+    def letGo(self) -> tuple[int, bytes]:
+        """@return: the address of the SSL object; what was decrypted and not delivered."""
+        self.session, early = self._layer.giveAway()
+        return _address(self._openssl, self.session, self.transport.fileno()), early
+
+
 def take(leg: Leg, grip: Any) -> tuple[Any, int, bytes, bytes]:
     """
     Take a leg away from what has it in its grip.
@@ -196,6 +267,10 @@ def take(leg: Leg, grip: Any) -> tuple[Any, int, bytes, bytes]:
         early = leg.takeEarly()
         ssl, more, unsent = grip.letGo()
         return grip.descriptor, ssl, early + more, unsent
+    if isinstance(grip, NativeTLSGrip):
+        early = leg.takeEarly()
+        ssl, more = grip.letGo()
+        return grip.transport, ssl, early + more, b""
     # The extension takes it over as it stands, with what it has not sent.
     return grip, 0, leg.takeEarly(), b""
 
@@ -258,10 +333,12 @@ class Adopted:
 class _AdoptedNative(Adopted):
     """The transport has given all it had; what is left of it are the peer's words."""
 
-    __slots__ = ("_peer", "_plane")
+    __slots__ = ("_peer", "_plane", "_session")
 
-    def __init__(self, transport: NativeTransport, *rest: Any) -> None:
+    def __init__(self, transport: NativeTransport, session: Any, *rest: Any) -> None:
+        """@param session: with TLS, to be kept alive; else C{None}."""
         super().__init__(*rest)
+        self._session = session
         self._plane = transport.plane
         self._peer = transport._peer
 
@@ -302,6 +379,9 @@ def adopt(leg: Leg, grip: Any, link: Any, direction: Direction, owner: Owner) ->
     if isinstance(grip, TwistedGrip):
         adopted = _AdoptedTwisted(grip, leg.transport, link, direction, owner)
     else:
-        adopted = _AdoptedNative(grip, link, direction, owner)
+        session = None
+        if isinstance(grip, NativeTLSGrip):
+            grip, session = grip.transport, grip.session
+        adopted = _AdoptedNative(grip, session, link, direction, owner)
     leg.hand(adopted)
     leg.transport = adopted

@@ -88,22 +88,20 @@ class BackendTLS:
         self._authorities = None if ca is None else _authorities(ca)
         if self._own is not None:
             _identify(SSL.Context(SSL.TLS_METHOD), *self._own)
-        self._creators: dict[tuple[str, tuple[bytes, ...]], _Creator] = {}
+        self._creators: dict[str, _Creator] = {}
         self._made: SSL.Context | None = None
 
-    def connectionCreator(
-        self, host: str, protocols: tuple[bytes, ...] = ()
-    ) -> IOpenSSLClientConnectionCreator:
+    def connectionCreator(self, host: str) -> IOpenSSLClientConnectionCreator:
         """
         What makes the connections to one host, ASCII or an IP address; made once.
 
-        @param protocols: what is offered by ALPN, the best liked first.
+        No protocol is offered (ALPN): every backend would take it for granted, but those that
+        know of none, such as a plain Twisted 26.10, refuse whoever offers any.
         """
         name = self._serverName or host
-        creator = self._creators.get((name, protocols))
+        creator = self._creators.get(name)
         if creator is None:
-            creator = _Creator(name, protocols, self._context, self._verify)
-            self._creators[name, protocols] = creator
+            creator = self._creators[name] = _Creator(name, self._context, self._verify)
         return creator
 
     def _context(self) -> SSL.Context:
@@ -202,15 +200,8 @@ def _identify(context: SSL.Context, certificate: Path, key: Path) -> None:
 class _Creator:
     """Names the host in SNI, and judges the certificate that comes."""
 
-    def __init__(
-        self,
-        host: str,
-        protocols: tuple[bytes, ...],
-        context: Callable[[], SSL.Context],
-        verify: bool,
-    ) -> None:
+    def __init__(self, host: str, context: Callable[[], SSL.Context], verify: bool) -> None:
         self._host = host
-        self._protocols = protocols
         self._context = context
         self._verify = verify
         self._serverName: bytes | None = None
@@ -229,8 +220,6 @@ class _Creator:
         connection.set_app_data(tlsProtocol)
         if self._serverName is not None:
             connection.set_tlsext_host_name(self._serverName)
-        if self._protocols:
-            connection.set_alpn_protos(list(self._protocols))
         if self._verify:
             flags = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
             connection.set_verify(flags, self._judge)

@@ -104,7 +104,8 @@ class TLSLayer:
         lib.ERR_clear_error()
         result = lib.SSL_do_handshake(session._ssl)
         if result == 1:
-            self._flush(session)
+            # What OpenSSL has still to say (tickets) goes with the first answer, or else with
+            # the end of what is read now.
             self._settled = None
             settled(None)
             return True

@@ -8,6 +8,8 @@ The modules, in the order in which a connection meets them:
   - L{wsrelay.wire.heads}: HTTP/1.1 request and response heads. The only reading of a head
     in the relay.
   - L{wsrelay.wire.bodies}: where an HTTP/1.1 body ends, and what is in it.
+  - L{wsrelay.wire.proxyproto}: whom a balancer in front speaks for, and the same towards backends.
+  - L{wsrelay.wire.caching}: what a shared cache may keep and use again (RFC 9111).
   - L{wsrelay.wire.handshake}: whether a request asks for a WebSocket, and whether an answer
     opened it (RFC 6455 section 4).
   - L{wsrelay.wire.frames}: WebSocket frames, enough to forward them (RFC 6455 section 5).

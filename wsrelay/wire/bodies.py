@@ -335,6 +335,7 @@ class _ChunkedReader:
 
 # ------------------------------------------------------------------------------ writing
 
+
 def chunk(data: bytes) -> bytes:
     """C{data} as one chunk; nothing for no data, since an empty chunk would be the last."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -13,8 +13,10 @@ line, white space around a name, two C{Host} fields, C{#} or non-ASCII in a targ
 errors and never repaired.
 
 It is two regular expressions and one count, because that is the whole grammar in one
-place, needs no extension module, and is as fast as llhttp called from Python: the figures
-stand in C{docs/explanation/http-heads.md}. All of it takes time linear in the head.
+place. Where it was built, an extension (in C, C{_heads.c}) reads and writes the heads that
+are common, and leaves all others to this: whatever it is not sure of is read here, and only
+here is said what is wrong with a head. Both give the same, and both take time linear in the
+head; the figures stand in C{docs/explanation/http-heads.md}.
 
 Not here: what follows a head (L{wsrelay.wire.bodies}), and the WebSocket handshake
 (L{wsrelay.wire.handshake}).
@@ -37,6 +39,11 @@ from wsrelay.errors import (
     VersionNotSupported,
 )
 from wsrelay.model import Headers, Request, Response
+
+try:
+    from wsrelay.wire import _heads
+except ImportError:  # not built: what follows does everything
+    _heads = None  # type: ignore[assignment]  # each use asks
 
 __all__ = [
     "TOKEN",
@@ -129,6 +136,14 @@ def parseRequest(head: bytes, maxHeaders: int = 100) -> Request:
     @raise HeadTooLarge: more fields than C{maxHeaders}.
     @raise BadRequest: anything else that is not exactly HTTP.
     """
+    if _heads is not None and (read := _heads.request(head, maxHeaders)) is not None:
+        method, target, version, fields, index = read
+        return Request(method, target, Headers(fields, index), version)
+    return _readRequest(head, maxHeaders)
+
+
+def _readRequest(head: bytes, maxHeaders: int) -> Request:
+    """Any request head; what is no such head is an error here."""
     line = _REQUEST_LINE.match(head)
     if line is None:
         raise BadRequest(f"not a request line: {head[:80]!r}")
@@ -222,6 +237,14 @@ def parseResponse(head: bytes, maxHeaders: int = 200) -> Response:
     @param maxHeaders: how many header fields are allowed.
     @raise BadResponse: it is not exactly HTTP/1.0 or HTTP/1.1.
     """
+    if _heads is not None and (read := _heads.response(head, maxHeaders)) is not None:
+        status, reason, version, fields, index = read
+        return Response(status, reason, Headers(fields, index), version)
+    return _readResponse(head, maxHeaders)
+
+
+def _readResponse(head: bytes, maxHeaders: int) -> Response:
+    """Any response head; what is no such head is an error here."""
     start = head.find(b"\n") + 1
     status, reason, version = _STATUS_LINES.get(head[:start]) or _readStatusLine(head)
     fields = _readFields(head, start, maxHeaders, BadResponse, BadResponse)
@@ -273,6 +296,8 @@ def writeResponse(
 
 
 def _joined(line: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    if _heads is not None and (head := _heads.join(line, fields)) is not None:
+        return head
     return line + b"\r\n".join([*map(b": ".join, fields), b"\r\n"])
 
 
@@ -336,6 +361,11 @@ class HeadReader:
         buffer = self._buffer
         if not buffer and data[:1] > b"\r":
             # Almost always a head comes in one piece: nothing has to be kept.
+            if _heads is not None:
+                cut = _heads.cut(data, self._limit, self._maxHeaders)
+                if cut is not None:
+                    self._started = False
+                    return cut
             match = _END.search(data)
             if match is not None:
                 return self._cut(data, match.end())

@@ -455,7 +455,7 @@ static ssize_t client_answer(Client *c, const uint8_t *p, size_t n)
     return -1;
 }
 
-/* HTTP: answers, which may come in pieces. -1: the connection has failed, or a head is not whole. */
+/* HTTP: answers, which may come in pieces. -1: the connection has failed, or waits for a head. */
 static int client_answers(Client *c, const uint8_t *p, size_t n)
 {
     while (n) {

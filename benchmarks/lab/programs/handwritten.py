@@ -30,7 +30,7 @@ def _endToEnd(fields: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     return kept
 
 
-async def _answer(request: web.Request, got: ClientResponse) -> web.StreamResponse:
+async def _answer(request: web.BaseRequest, got: ClientResponse) -> web.StreamResponse:
     fields = _endToEnd(got.headers)
     if got.content_length is not None and got.content_length <= _SMALL:
         return web.Response(status=got.status, headers=fields, body=await got.read())

@@ -1,0 +1,1 @@
+A listener ends TLS by a `[listener.NAME.tls]` table: certificates chosen by name and renewed while it runs, Mozilla's ciphers, ALPN, client certificates, sessions; `forwarder = "tls-terminate"` does so for any protocol.
