@@ -108,6 +108,7 @@ INVITED = {"filters", "observers", "plugins"}
 NO_MODULE = {
     "tests/endtoend/": "real processes, the whole road at once",
     "tests/conformance/": "rules that every plane or every implementation keeps",
+    "tests/l7/test_exchange_cache.py": "the cache on connections",
     "tests/l7/test_exchange_rules.py": "wsrelay/rules.py and l7/forwarded.py on connections",
     "tests/test_house.py": "this",
     "tests/l7/test_hostile.py": "attacks on the whole of layer 7",

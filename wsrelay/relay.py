@@ -58,6 +58,7 @@ class RelayService(Service):
 
     @ivar relay: what its parts share.
     @ivar built: what runs; C{None} before it does.
+    @ivar accessLog: the access log; C{None} if it is not wanted.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class RelayService(Service):
         """
         self._configuration = configuration
         relay = configuration.relay
-        accessLog = [AccessLog(relay.maskQuery)] if relay.accessLog else []
-        self.relay = Hub(reactor, [*accessLog, *observers], relay.reserve)
+        self.accessLog = AccessLog(relay.maskQuery) if relay.accessLog else None
+        written = [] if self.accessLog is None else [self.accessLog]
+        self.relay = Hub(reactor, [*written, *observers], relay.reserve)
         self.built: Built | None = None
         self._complain = complain
         self._exit = exit

@@ -329,6 +329,8 @@ class _Service(RelayService):
         observer = self._options.logObserver()
         if observer is not None:
             parent.setComponent(ILogObserver, observer)
+            if self.accessLog is not None:
+                self.accessLog.observer = observer
 
 
 def makeService(options: Options) -> IService:

@@ -176,6 +176,7 @@ class RelayTestCase(TestCase):
         pool: Any = None,
         scheme: str = "http",
         keepAlive: KeepAlive = NEVER,
+        caches: dict[str, Any] | None = None,
     ) -> None:
         """
         Run the relay.
@@ -187,6 +188,7 @@ class RelayTestCase(TestCase):
         @param scheme: of the backend's URL.
         @param pool: another pool than that of the one backend.
         @param keepAlive: how connections to the backend wait.
+        @param caches: by name.
         """
         filters = filters or {}
         self.relay = Hub(self.clock, [self])
@@ -196,7 +198,7 @@ class RelayTestCase(TestCase):
         self._backends.append(backend)
         pool = pool or Pool("pool", [backend], RoundRobin(), keepAlive, self.clock)
         self.pool = pool
-        plans = Plans({"pool": pool}, filters)
+        plans = Plans({"pool": pool}, filters, caches or {})
         self.forward = Forward("pool", tuple(filters), "route", settings)
         chosen = self.forward if decision is None else decision
         self.listener = Listener(

@@ -144,6 +144,9 @@ class Asking:
         self.pausesAfter: int | None = None
         self.isThinking = False
 
+    #: What may come at once is tested with real exchanges.
+    takesReady = False
+
     def dialled(self, backend: Any, leg: Any) -> None:
         self.dials += 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import given, settings, strategies as st
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -73,6 +73,20 @@ class AccessLogTests(SynchronousTestCase):
     def test_interface(self) -> None:
         """It is an observer like a plugin's."""
         self.assertTrue(verifyObject(IObserver, AccessLog()))
+
+    def test_directly(self) -> None:
+        """An observer of its own hears the same line, and nobody else does."""
+        event = closed(Kind.EXCHANGE, inbound("/x"))
+        (entry,) = logged(event)
+        heard: list[Any] = []
+        log = AccessLog()
+        log.observer = heard.append  # type: ignore[assignment]  # it is callable
+        with capturedLogs() as captured:
+            log.observe(event)
+        self.assertEqual(list(captured), [])
+        self.assertEqual(formatEvent(heard[0]), formatEvent(entry))
+        self.assertEqual(heard[0]["log_namespace"], "wsrelay.access")
+        self.assertIs(heard[0]["log_level"], LogLevel.info)
 
     def test_onlyEnds(self) -> None:
         """Nothing is said about what has only begun."""

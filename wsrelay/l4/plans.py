@@ -47,9 +47,8 @@ class Plan:
 
     @cached_property
     def isEdited(self) -> bool:
-        """Whether anybody sees a request, or its answer, on the way (L7)."""
-        hasRules = self.forward.rules is not None
-        return bool(self.requestFilters) or hasRules or self.cache is not None
+        """Whether anybody edits a request, or its answer, on the way (L7)."""
+        return bool(self.requestFilters) or self.forward.rules is not None
 
     def level(self, direction: Direction) -> Interest:
         """How much of a WebSocket's direction is looked at."""

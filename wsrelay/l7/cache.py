@@ -22,8 +22,7 @@ from urllib.parse import urljoin, urlsplit
 
 from attrs import define, frozen
 
-from wsrelay.l7.cached import URL, Asked, Cached
-from wsrelay.l7.errand import Sender
+from wsrelay.l7.cached import URL, Asked, Cached, Reader
 from wsrelay.l7.fields import mayHaveBody, outboundResponse
 from wsrelay.l7.filling import AnyErrand, Filling, Make, Marked
 from wsrelay.l7.pages import withoutBody
@@ -36,6 +35,7 @@ from wsrelay.wire.caching import (
     freshened,
     varyNames,
 )
+from wsrelay.wire.heads import writeResponse
 
 __all__ = ["Cache", "CacheCounts", "CacheSettings", "Entry", "Resource"]
 
@@ -126,9 +126,10 @@ class Entry:
     @ivar pieces: its body.
     @ivar heard: when its head came, on the cache's steady clock.
     @ivar size: bytes it counts for.
+    @ivar ready: its head as it is written, up to where C{Age} belongs.
     """
 
-    __slots__ = ("framing", "heard", "kept", "key", "pieces", "resource", "size", "terms")
+    __slots__ = ("framing", "heard", "kept", "key", "pieces", "ready", "resource", "size", "terms")
 
     def __init__(
         self,
@@ -153,11 +154,12 @@ class Entry:
         if self.framing.kind is BodyKind.LENGTH:
             raw.append((b"Content-Length", b"%d" % self.framing.length))
         self.kept = Response(kept.status, kept.reason, Headers(raw))
+        self.ready = writeResponse(kept.status, kept.reason, raw, isChecked=True)[:-2]
         self.terms = terms
         self.heard = heard
         heads = sum(len(name) + len(value) + _FIELD for name, value in raw)
         keys = sum(len(part) for part in (*self.resource.url, *self.key) if part is not None)
-        self.size = _ENTRY + heads + keys + self.framing.length
+        self.size = _ENTRY + heads + keys + len(self.ready) + self.framing.length
 
     def head(self, age: float, mark: bytes) -> Response:
         """The head, with C{Age} and C{Cache-Status} (RFC 9111 section 5.1, RFC 9211)."""
@@ -199,7 +201,7 @@ class Cache:
         self,
         request: OutboundRequest,
         inbound: Inbound,
-        hearer: Sender,
+        hearer: Reader,
         make: Make,
         pool: str = "",
     ) -> AnyErrand:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol as TypingProtocol, TypeAlias
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -36,7 +36,7 @@ from wsrelay.wire.caching import (
 if TYPE_CHECKING:
     from wsrelay.l7.cache import Cache, Entry, Resource
 
-__all__ = ["URL", "Asked", "Cached"]
+__all__ = ["URL", "Asked", "Cached", "Reader"]
 
 _NOTHING = Framing(BodyKind.NONE)
 
@@ -91,6 +91,22 @@ _PASSING = frozenset(
         b"x-rewrite-url",
     }
 )
+
+
+class Reader(Sender, TypingProtocol):
+    """Who has sent a request to a cache, and hears of the answer."""
+
+    @property
+    def takesReady(self) -> bool:
+        """Whether an answer may come at once, by L{ready}."""
+        ...
+
+    def ready(self, status: int, head: bytes, body: bytes) -> None:
+        """
+        The whole response.
+
+        @param head: all of it but what is about the client's connection, and the empty line.
+        """
 
 
 class Asked:
@@ -169,7 +185,7 @@ class Cached:
     @ivar isBegun: whether it has heard the head.
     """
 
-    def __init__(self, cache: Cache, asked: Asked, hearer: Sender, make: Make) -> None:
+    def __init__(self, cache: Cache, asked: Asked, hearer: Reader, make: Make) -> None:
         self.asked = asked
         self.hearer = hearer
         self.isBegun = False
@@ -305,9 +321,15 @@ class Cached:
     def serve(self, entry: Entry, mark: bytes) -> None:
         """Answer with an entry."""
         self._filling = None
+        age = self._cache.age(entry)
+        if self._takesReady(entry):
+            self.isBegun = self._isOver = True
+            ready = entry.ready + b"Age: %d\r\nCache-Status: %b\r\n" % (age, mark)
+            self.hearer.ready(entry.kept.status, ready, entry.pieces[0])
+            return
         self._pieces = entry.pieces
         self._isWhole = True
-        head = entry.head(self._cache.age(entry), mark)
+        head = entry.head(age, mark)
         if isNotModified(self.asked.noneMatch, self.asked.since, entry.kept):
             self._pieces = []
             self._head(_notModified(head), _NOTHING)
@@ -316,6 +338,13 @@ class Cached:
             self._head(head, _NOTHING)
         else:
             self._head(head, entry.framing)
+
+    def _takesReady(self, entry: Entry) -> bool:
+        """Whether all of an entry may be given at once."""
+        asked = self.asked
+        if asked.isHead or asked.noneMatch is not None or asked.since is not None:
+            return False
+        return len(entry.pieces) == 1 and self.hearer.takesReady
 
     def stream(self, response: Response, framing: Framing, pieces: list[bytes]) -> bool:
         """

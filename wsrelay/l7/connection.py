@@ -381,6 +381,13 @@ class Connection:
         self._unpaced()
         self._leg.abort()
 
+    def whole(self, head: bytes, body: bytes) -> None:
+        """A whole response of known length."""
+        self._isLast = self._isLast or not self.isRead
+        self._out = BodyKind.LENGTH
+        self._begun = head + (b"Connection: close\r\n\r\n" if self._isLast else b"\r\n") + body
+        self.end()
+
     def answer(self, respond: Respond, isHead: bool = False) -> None:
         """A whole response of the relay's own."""
         isBare = withoutBody(respond.status)

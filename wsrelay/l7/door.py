@@ -71,6 +71,13 @@ class Door(TypingProtocol):
     def cut(self) -> None:
         """The response will never be complete."""
 
+    def whole(self, head: bytes, body: bytes) -> None:
+        """
+        Send a whole response of known length.
+
+        @param head: all of it but what is about this connection, and the empty line.
+        """
+
     def answer(self, respond: Respond, isHead: bool = False) -> None:
         """Send a whole response of the relay's own."""
 

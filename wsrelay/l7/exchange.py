@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve
 from twisted.logger import Logger
@@ -65,6 +65,7 @@ from wsrelay.model import (
     Headers,
     Inbound,
     Kind,
+    MutableHeaders,
     OutboundRequest,
     OutboundResponse,
     Party,
@@ -83,6 +84,10 @@ from wsrelay.wire.handshake import wantsUpgrade
 __all__ = ["Exchange"]
 
 _log = Logger()
+
+#: A request without its fields: by which plan, method, target, whether it would be a WebSocket,
+#: and how its body is framed.
+Sent: TypeAlias = tuple[Plan, str, str, bool, Framing]
 _NO_BODY = Framing(BodyKind.NONE)
 
 
@@ -206,8 +211,12 @@ class Exchange:
         request = self._request
         hasContent = self._framing.kind is not BodyKind.NONE
         fields = requestFields(self.inbound, False, hasContent, authority, says)
+        sent = (plan, request.method, request.target, False, self._framing)
+        if plan.cache is not None:
+            self._ask(plan, sent, MutableHeaders(fields))
+            return
         frame(fields, self._framing, self._options())
-        self._send(written(plan, request.method, request.target, False, self._framing, fields))
+        self._send(written(*sent, fields))
 
     def _options(self) -> tuple[tuple[bytes, bytes], ...]:
         """What the backend is told about its connection."""
@@ -232,9 +241,14 @@ class Exchange:
         if plan.cache is None or isUpgrade:
             self._send(outgoing)
         else:
-            make = partial(_errandFor, sent, self.inbound, self._clock)
-            self._errand = plan.cache.errand(outbound, self.inbound, self, make, plan.pool.name)
-            self._errand.begin()
+            self._ask(plan, sent, outbound.headers)
+
+    def _ask(self, plan: Plan, sent: Sent, headers: MutableHeaders) -> None:
+        """Let the cache answer, or send for an answer."""
+        outbound = OutboundRequest(sent[1], sent[2], headers)
+        make = partial(_errandFor, sent, self.inbound, self._clock)
+        self._errand = plan.cache.errand(outbound, self.inbound, self, make, plan.pool.name)
+        self._errand.begin()
 
     def _send(self, outgoing: Outgoing) -> None:
         settings = self.route.settings
@@ -409,6 +423,27 @@ class Exchange:
         self._toClient += len(data)
         self.door.content(data)
 
+    @property
+    def takesReady(self) -> bool:
+        """Whether an answer may be written as it is: nobody wants to see or edit it."""
+        return not self._plan.isEdited
+
+    def ready(self, status: int, head: bytes, body: bytes) -> None:
+        """
+        The whole response at once.
+
+        @param head: all of it but what is about the client's connection, and the empty line.
+        """
+        self._toClient = len(body)
+        self._isAnswered = True
+        self.life.phase = Phase.RELAY
+        self.life.status = status
+        self.life.end(Party.RELAY, f"answered {status} from the cache")
+        self._errand = None
+        self._over()
+        self._close()
+        self.door.whole(head, body)
+
     def completed(self) -> None:
         """The whole response was relayed."""
         if self.life.backend:
@@ -506,7 +541,7 @@ class Exchange:
 
 
 def _errandFor(
-    sent: tuple[Plan, str, str, bool, Framing],
+    sent: Sent,
     inbound: Inbound,
     clock: Any,
     fields: Iterable[tuple[bytes, bytes]],

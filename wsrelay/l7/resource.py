@@ -230,6 +230,10 @@ class _ResourceDoor:
             self._over()
             self._request.channel.forceAbortClient()
 
+    def whole(self, head: bytes, body: bytes) -> None:
+        """Comes from caches, and a handshake never does."""
+        raise NotImplementedError("a handshake is never answered from a cache")
+
     def answer(self, respond: Respond, isHead: bool = False) -> None:
         """A whole response of the relay's own."""
         if not self._isOver:
