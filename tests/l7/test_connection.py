@@ -283,6 +283,21 @@ class OrderTests(RelayTestCase):
         last = answer("200 OK", b"three").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         await client.hearEnd(answer("200 OK", b"one") + answer("200 OK", b"two") + last)
 
+    async def test_pipelinedAndFinished(self) -> None:
+        """A client that has asked for everything and closed its side gets it all, then the end."""
+        await self.start()
+        client = await self.client()
+        client.say(GET + GET)
+        client.finish()
+        for body in (b"one", b"two"):
+            backend = await self.backend()
+            await backend.head()
+            await turns()
+            backend.say(answer("200 OK", body))
+        said = answer("200 OK", b"one") + answer("200 OK", b"two")
+        await client.when(lambda: client.isEnded)
+        self.assertEqual(bytes(client.heard).replace(b"Connection: close\r\n", b""), said)
+
     async def test_manyAtOnce(self) -> None:
         """However many requests are answered on the spot, each is answered."""
         await self.start(Respond(200, (), b"ok"))

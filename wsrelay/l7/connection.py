@@ -58,6 +58,7 @@ class Connection:
         """Whether nothing of the request is left to be read."""
         self._out = BodyKind.NONE
         self._isLast = False
+        self._hasFinished = False
         self._begun = b""
         self.deadline = MovingDeadline(self._clock)
         self._head = HeadReader(self._settings.maxHead, self._settings.maxHeaders)
@@ -81,7 +82,7 @@ class Connection:
 
     def finished(self) -> None:
         """The client sends nothing more; what it asked for it still gets."""
-        self._isLast = True
+        self._hasFinished = True
         if self._exchange is None:
             if self._state == self._readHead:
                 self._close()
@@ -321,6 +322,11 @@ class Connection:
         if self._request is not None and self._request.version >= (1, 1):
             self._leg.write(writeResponse(status, reason, headers.raw))
 
+    @property
+    def _endsHere(self) -> bool:
+        """Whether no other request will be answered on this connection."""
+        return self._isLast or (self._hasFinished and not self._ahead)
+
     def head(
         self,
         status: int,
@@ -334,7 +340,7 @@ class Connection:
             isOld = self._request is None or self._request.version < (1, 1)
             kind = BodyKind.CLOSE if isOld else BodyKind.CHUNKED
             framing = framing if framing.kind is kind else Framing(kind)
-        isLast = self._isLast or framing.kind is BodyKind.CLOSE or not self.isRead
+        isLast = self._endsHere or framing.kind is BodyKind.CLOSE or not self.isRead
         options = [b"close"] if isLast else []
         extra = []
         if status == 426:
@@ -370,7 +376,7 @@ class Connection:
         self._leg.starve()
         if self._leg.isLost:
             return
-        if self._isLast:
+        if self._endsHere:
             self._leave()
         else:
             self._listen(self._settings.keepAliveTimeout)
@@ -383,7 +389,7 @@ class Connection:
 
     def whole(self, head: bytes, body: bytes) -> None:
         """A whole response of known length."""
-        self._isLast = self._isLast or not self.isRead
+        self._isLast = self._endsHere or not self.isRead
         self._out = BodyKind.LENGTH
         self._begun = head + (b"Connection: close\r\n\r\n" if self._isLast else b"\r\n") + body
         self.end()

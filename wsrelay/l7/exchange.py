@@ -58,6 +58,7 @@ from wsrelay.l7.serve import Served
 from wsrelay.l7.trailers import Trailers, announced, areTaken, passing
 from wsrelay.l7.upgrade import Upgrade
 from wsrelay.model import (
+    Closed,
     Counts,
     Decision,
     Direction,
@@ -528,6 +529,9 @@ class Exchange:
         self.door.answer(respond, isHead)
 
     def _close(self) -> None:
+        if not self.listener.relay.hearers(Closed):
+            self.life.close()
+            return
         up, down = Counts(bytes=self._toBackend), Counts(bytes=self._toClient)
         self.life.close({Direction.TO_BACKEND: up, Direction.TO_CLIENT: down})
 
