@@ -22,6 +22,8 @@ from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twisted.internet.interfaces import IProtocolFactory
 
     from wsrelay.answers import Answer
@@ -312,6 +314,9 @@ class IRelay(Interface):
 
     reactor: Any = Attribute("the reactor")
     clock: Any = Attribute("C{seconds} and C{callLater} as the reactor's, for less")
+    directory: Path | None = Attribute(
+        "where relative file names of the configuration begin; C{None} is where one stands"
+    )
 
     def observe(event: Event) -> None:
         """Tell all observers."""

@@ -80,7 +80,7 @@ class RelayService(Service):
         relay = configuration.relay
         self.accessLog = AccessLog(relay.maskQuery) if relay.accessLog else None
         written = [] if self.accessLog is None else [self.accessLog]
-        self.relay = Hub(reactor, [*written, *observers], relay.reserve)
+        self.relay = Hub(reactor, [*written, *observers], relay.reserve, configuration.directory)
         self.built: Built | None = None
         self._complain = complain
         self._exit = exit

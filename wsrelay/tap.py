@@ -206,7 +206,9 @@ class Options(usage.Options):
 
         async def check() -> None:
             try:
-                built = await build(self.configuration, Hub(reactor))
+                built = await build(
+                    self.configuration, Hub(reactor, directory=self.configuration.directory)
+                )
             except ConfigurationError as error:
                 self._refuse(error)
             parts = ", ".join(

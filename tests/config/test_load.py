@@ -112,6 +112,13 @@ class LoadTests(SynchronousTestCase):
         self.assertIsNone(chat.ca)
         self.assertEqual((chat.certificate, chat.key), (f"{here}/relay.pem", f"{here}/relay.key"))
 
+    def test_directory(self) -> None:
+        """The configuration knows where its file is: plugins' files may be beside it."""
+        path = Path(self.mktemp())
+        path.write_text(FILE)
+        self.assertEqual(load(path).directory, path.parent.absolute())
+        self.assertIsNone(loads(FILE).directory)
+
     def test_noFile(self) -> None:
         """A file that cannot be read is a problem like others."""
         path = Path(self.mktemp())

@@ -7,6 +7,7 @@ it asks; and a whole relay, built from a configuration.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from attrs import define
@@ -83,6 +84,7 @@ class GivenRelay:
         self.reactor: Any = reactor
         self.clock = Clock()
         self.clock.advance(1000)
+        self.directory: Path | None = None
 
     def observe(self, event: Any) -> None:
         """Nobody listens."""

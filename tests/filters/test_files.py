@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsrelay.filters.files import WatchedFile
+from tests.filters.support import GivenRelay
+from wsrelay.filters.files import WatchedFile, located
 
 
 def number(data: bytes) -> int:
@@ -79,3 +80,16 @@ class WatchedFileTests(SynchronousTestCase):
         missing = self.path.with_suffix(".not")
         error = self.assertRaises(ValueError, WatchedFile, missing, number, self.clock.seconds)
         self.assertEqual(str(error), f"{missing}: No such file or directory")
+
+
+class LocatedTests(SynchronousTestCase):
+    """Where a file is."""
+
+    def test_located(self) -> None:
+        """A relative name begins where the configuration is, an absolute one nowhere else."""
+        relay = GivenRelay()
+        path = Path("users")
+        self.assertEqual(located(path, relay), path)
+        relay.directory = Path("/etc/wsrelay")
+        self.assertEqual(located(path, relay), Path("/etc/wsrelay/users"))
+        self.assertEqual(located(Path("/run/users"), relay), Path("/run/users"))

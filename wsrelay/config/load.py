@@ -90,7 +90,7 @@ class _Reader:
         self._problems += check(draft)
         if self._problems:
             raise ConfigurationError(self._problems)
-        return Configuration.model_validate(
+        configuration = Configuration.model_validate(
             {
                 "relay": relay.table,
                 "listener": {
@@ -102,6 +102,7 @@ class _Reader:
                 "plugin": _tables(draft.plugins),
             }
         )
+        return configuration.at(self._directory)
 
     def _part(self, path: str, raw: Any, schema: type[_Table]) -> Part[_Table]:
         table = None

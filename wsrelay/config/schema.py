@@ -9,9 +9,10 @@ does not exist for one, is found by L{wsrelay.config.check}.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from wsrelay.config.caches import Cache
 from wsrelay.config.listeners import Listener
@@ -97,6 +98,18 @@ class Configuration(Table):
     pool: dict[str, Pool] = Field(default={}, description="Groups of backends.")
     cache: dict[str, Cache] = Field(default={}, description="Response caches.")
     plugin: dict[str, Plugin] = Field(default={}, description="Configured plugins.")
+
+    _directory: Path | None = PrivateAttr(None)
+
+    @property
+    def directory(self) -> Path | None:
+        """Where relative file names in it begin; C{None} is where one stands."""
+        return self._directory
+
+    def at(self, directory: Path | None) -> Configuration:
+        """The same, read from a file in C{directory}."""
+        self._directory = None if directory is None else directory.absolute()
+        return self
 
 
 def jsonSchema() -> dict[str, Any]:

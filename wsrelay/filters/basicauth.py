@@ -32,7 +32,7 @@ from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from wsrelay.answers import Answer
-from wsrelay.filters.files import WatchedFile
+from wsrelay.filters.files import WatchedFile, located
 from wsrelay.filters.identity import FieldName, checkedText, forget
 from wsrelay.filters.joined import Joined
 from wsrelay.filters.passwords import Hashed, parseUsers, usersOf
@@ -211,7 +211,7 @@ class BasicAuthFilter:
         self._options = options
         self._busy = refusal(503, (b"Retry-After", b"1"))
         self._unknown = challenge(401, "Basic", realm=options.realm, charset="UTF-8")
-        users = _source(options, relay.clock.seconds)
+        users = _source(options, relay)
         self._verifier = Verifier(users, relay.reactor, relay.clock.seconds, options)
 
     def requestReceived(self, exchange: IExchange) -> Answer[Respond | None]:
@@ -246,14 +246,13 @@ class BasicAuthFilter:
         return self._busy
 
 
-def _source(
-    options: BasicAuthOptions, seconds: Callable[[], float]
-) -> Callable[[], Mapping[str, Hashed]]:
+def _source(options: BasicAuthOptions, relay: IRelay) -> Callable[[], Mapping[str, Hashed]]:
     """Where the users are."""
     if (options.file is None) is (options.users is None):
         raise ValueError('expected either "file" or "users"')
     if options.file is not None:
-        watched = WatchedFile(options.file, parseUsers, seconds)
+        path = located(options.file, relay)
+        watched = WatchedFile(path, parseUsers, relay.clock.seconds)
         return lambda: watched.value
     if not isinstance(options.users, dict):
         raise ValueError("users: expected a table of names and hashes")

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsrelay.filters.asking import Asker, Unanswered, Url
+from wsrelay.filters.files import located
 from wsrelay.filters.identity import FieldName, checkedText, forget
 from wsrelay.filters.keys import SECRET, FileKeys, Key, PublishedKeys
 from wsrelay.filters.refusals import challenge, checkedRealm, refusal
@@ -200,10 +201,10 @@ class BearerFilter:
     def _source(self, options: BearerOptions, relay: IRelay) -> FileKeys | PublishedKeys:
         seconds = relay.clock.seconds
         if options.keyFile is not None:
-            return FileKeys(options.keyFile, options.algorithms, seconds)
-        self.asker = Asker(
-            relay.reactor, options.jwks or "", options.timeout, _MOST_SET, options.ca
-        )
+            path = located(options.keyFile, relay)
+            return FileKeys(path, options.algorithms, seconds)
+        ca = options.ca and located(options.ca, relay)
+        self.asker = Asker(relay.reactor, options.jwks or "", options.timeout, _MOST_SET, ca)
         return PublishedKeys(self.asker, seconds, options.refresh, options.pause, options.keep)
 
     def requestReceived(self, exchange: IExchange) -> Respond | Deferred[Respond | None]:

@@ -16,9 +16,12 @@ from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
-__all__ = ["WatchedFile"]
+from wsrelay.interfaces import IRelay
+
+__all__ = ["WatchedFile", "located"]
 
 T = TypeVar("T")
+
 
 _log = Logger()
 
@@ -28,6 +31,11 @@ _EVERY = 1.0
 _MOST = 4 * 1024 * 1024
 
 _Signature = tuple[int, int, int]
+
+
+def located(path: Path, relay: IRelay) -> Path:
+    """A file as the configuration names it: relative to the configuration's own directory."""
+    return path if relay.directory is None else relay.directory / path
 
 
 class WatchedFile(Generic[T]):

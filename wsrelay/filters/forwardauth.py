@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsrelay.filters.asking import Asker, Told, Unanswered, Url
+from wsrelay.filters.files import located
 from wsrelay.filters.identity import FieldName, forget
 from wsrelay.filters.refusals import refusal
 from wsrelay.interfaces import IExchange, IRelay, IRequestFilter, Options
@@ -109,7 +110,7 @@ class ForwardAuthFilter:
             options.url,
             options.timeout,
             options.maxBody,
-            options.ca,
+            options.ca and located(options.ca, relay),
             options.connections,
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -31,17 +32,23 @@ class Hub:
 
     @ivar reactor: the reactor.
     @ivar clock: the same time, with timers that cost less.
+    @ivar directory: where relative file names of the configuration begin.
     @ivar reservedFrom: the first descriptor that no client is admitted to.
     """
 
     def __init__(
-        self, reactor: Any, observers: Sequence[Any] = (), reserve: int | None = None
+        self,
+        reactor: Any,
+        observers: Sequence[Any] = (),
+        reserve: int | None = None,
+        directory: Path | None = None,
     ) -> None:
         """
         @param reserve: how many descriptors are held back, see
             L{reservedFrom<wsrelay.l4.limits.reservedFrom>}.
         """
         self.reactor = reactor
+        self.directory = directory
         self.clock = Timers(reactor)
         self.reservedFrom = reservedFrom(reserve)
         self._observers = tuple(observers)
