@@ -5,9 +5,9 @@ Sets up and runs everything, with nothing but Python and this checkout::
     python3 run.py demo     the demo; Ctrl-C ends it
     python3 run.py test     all tests; what is written behind it goes to trial instead
     python3 run.py check    ruff and mypy
-    python3 run.py sanitize the tests of the native plane, its extension watched by
+    python3 run.py sanitize the tests of what is written in C, watched by
                             AddressSanitizer and UndefinedBehaviorSanitizer (gcc)
-    python3 run.py fuzz 60  invented input for the extension, so many seconds (clang)
+    python3 run.py fuzz 60  invented input for it, so many seconds (clang)
 
 The first time it makes a virtual environment in .venv and installs into it; afterwards it
 looks at one small file and starts at once. Deleting .venv undoes everything.
@@ -90,14 +90,17 @@ def check(arguments: list[str]) -> None:
     sys.exit(max(statuses))
 
 
-# ------------------------------------------------------------------- the extension
+# ------------------------------------------------------------------ the extensions
 
 # -O2 follows from setup.py: what is watched is what is installed.
 SANITIZERS = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 STRICT = "-Wall -Wextra -Werror"
 
-# The tests in which the extension moves bytes: over sockets, under TLS, in twistd.
+BUILT = ("plane/_native", "wire/_heads")
+
+# The tests in which the extensions read heads and move bytes: over sockets, under TLS, in twistd.
 WATCHED = [
+    "tests.wire.test_heads",
     *sorted(f"tests.plane.{path.stem}" for path in ROOT.glob("tests/plane/test_native*.py")),
     *(f"tests.plane.test_{name}" for name in ("transports", "adoption")),
     *(f"tests.l7.test_{name}" for name in ("session", "upgrade", "forwarder")),
@@ -111,7 +114,7 @@ ASIDE = (".git", ".venv", ".*_cache", ".hypothesis", "build", "_trial_temp*", "*
 
 def sanitize(arguments: list[str]) -> None:
     """
-    Run tests in a copy of the checkout whose extension has sanitizers in it.
+    Run tests in a copy of the checkout whose extensions have sanitizers in them.
 
     They stop the process, wherever it is, and report to a file; a report that no test noticed
     is a failure all the same. Leaks are left to L{fuzz}: at its end Python leaves so much
@@ -128,9 +131,10 @@ def sanitize(arguments: list[str]) -> None:
     flags = {"CC": compiler, "CFLAGS": f"{STRICT} {SANITIZERS}"}
     build = [PYTHON, "setup.py", "-q", "build_ext", "--inplace"]
     status = subprocess.call(build, env={**os.environ, **flags})
-    # To setuptools the extension is optional: a compiler's complaint is no failure.
-    if status or not list(copy.glob("wsrelay/plane/_native.*.so")):
-        sys.exit("the extension was not built")
+    # To setuptools they are optional: a compiler's complaint is no failure.
+    for extension in BUILT:
+        if status or not list(copy.glob(f"wsrelay/{extension}.*.so")):
+            sys.exit(f"wsrelay/{extension} was not built")
     libraries = [
         subprocess.check_output([compiler, f"-print-file-name=lib{name}.so"], text=True).strip()
         for name in ("asan", "ubsan")
@@ -158,7 +162,7 @@ def fuzz(arguments: list[str]) -> None:
     folder = BUILD / "fuzz"
     shutil.rmtree(folder, ignore_errors=True)
     call(PYTHON, "-m", "tests.fuzz.seeds", str(folder / "seeds"))
-    targets = {"frames": [], "link": embedding()}
+    targets = {"frames": [], "heads": embedding("wire"), "link": embedding("plane")}
     statuses = []
     for name, options in targets.items():
         target = folder / name
@@ -170,10 +174,10 @@ def fuzz(arguments: list[str]) -> None:
     sys.exit(max(statuses))
 
 
-def embedding() -> list[str]:
-    """What the C compiler wants for a program with the extension and .venv's Python in it."""
+def embedding(room: str) -> list[str]:
+    """What the C compiler wants for a program with an extension and .venv's Python in it."""
     where = sysconfig.get_config_vars()
-    sources = sorted(str(path) for path in ROOT.glob("wsrelay/plane/*.c"))
+    sources = sorted(str(path) for path in ROOT.glob(f"wsrelay/{room}/*.c"))
     flags = [f"-I{where['INCLUDEPY']}", f'-DPYTHON="{PYTHON}"', f'-DROOT="{ROOT}"', *sources]
     if where.get("Py_ENABLE_SHARED"):
         flags += [f"-L{where['LIBDIR']}", f"-Wl,-rpath,{where['LIBDIR']}"]

@@ -3,7 +3,8 @@
 Which parser should read HTTP/1.1 request heads? C{python -m benchmarks.heads}
 
 Compares L{wsrelay.wire.heads} with llhttp (as httptools offers it), h11 and Twisted's own,
-in speed and in strictness, and prints the two tables of C{docs/explanation/http-heads.md}.
+in speed and in strictness, and with itself without its extension; prints the tables of
+C{docs/explanation/http-heads.md}.
 Needs httptools and h11 installed.
 
 Speed: CPU time, interleaved rounds, the median of each parser's rounds. Every head is read
@@ -29,7 +30,7 @@ from wsrelay.model import Headers, Request
 from wsrelay.wire import heads
 from wsrelay.wire.bodies import requestFraming
 
-__all__ = ["HARMLESS", "HOSTILE", "SPEED", "VERDICTS", "main", "measure"]
+__all__ = ["HARMLESS", "HOSTILE", "SPEED", "STEPS", "VERDICTS", "cost", "main", "measure"]
 
 UPGRADE = b"""\
 GET /chat/room?id=42&token=abcdef HTTP/1.1
@@ -265,6 +266,7 @@ SPEED: dict[str, Callable[[bytes], object]] = {
     "llhttp (httptools), fields in a list": llhttp,
     "llhttp, our rules, our `Request`": llhttpWithOurRules,
     "`wsrelay.wire.heads.parseRequest`": heads.parseRequest,
+    "the same, without its extension": lambda head: heads._readRequest(head, 100),
     "h11": h11Event,
     "Twisted's `HTTPChannel`": twistedChannel,
 }
@@ -283,6 +285,62 @@ def measure(head: bytes, rounds: int = 15, repeat: int = 1000) -> dict[str, floa
             times[name].append((time.process_time() - start) / repeat * 1e6)
             gc.enable()
     return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+# --------------------------------------------------------------------- the extension
+
+SHORT = b"GET /s HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n"
+ANSWER = b"""\
+HTTP/1.1 200 OK
+Server: nginx/1.22.1
+Date: Mon, 23 Nov 2026 00:00:00 GMT
+Content-Type: application/octet-stream
+Content-Length: 128
+Last-Modified: Mon, 23 Nov 2026 00:00:00 GMT
+Connection: keep-alive
+ETag: "6a0"
+Accept-Ranges: bytes
+
+""".replace(b"\n", b"\r\n")
+
+_READER = heads.HeadReader(65536, 100)
+_ASKED = [*heads.parseRequest(GET).headers.raw, (b"X-Forwarded-For", b"127.0.0.1")]
+_ANSWERED = [*heads.parseResponse(ANSWER).headers.raw]
+
+#: What a plain GET over connections that stay needs of heads.
+STEPS: dict[str, Callable[[], object]] = {
+    "find the end of a request head": lambda: _READER.feed(SHORT),
+    "read it, 1 field": lambda: heads.parseRequest(SHORT),
+    "find the end of a response head": lambda: _READER.feed(ANSWER + b"x" * 128),
+    "read it, 8 fields, and look one up": lambda: heads.parseResponse(ANSWER).headers.rawAll(
+        b"connection"
+    ),
+    "write a request head, 4 fields": lambda: heads.writeRequest("GET", "/", _ASKED, True),
+    "write a response head, 8 fields": lambda: heads.writeResponse(200, "OK", _ANSWERED, True),
+}
+
+
+def cost(step: Callable[[], object], rounds: int = 15, repeat: int = 1000) -> float:
+    """Median CPU time of one call, in microseconds."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        for _ in range(repeat):
+            step()
+        times.append((time.process_time() - start) / repeat * 1e6)
+    return statistics.median(times)
+
+
+def _stepsTable() -> Iterator[str]:
+    yield "| | Python | with the extension |"
+    yield "|---|--:|--:|"
+    extension = heads._heads
+    for name, step in STEPS.items():
+        fast = cost(step)
+        heads._heads = None
+        slow = cost(step)
+        heads._heads = extension
+        yield f"| {name} | {slow:.1f} | {fast:.1f} |"
 
 
 # -------------------------------------------------------------------------- strictness
@@ -358,7 +416,7 @@ def _strictnessTable(cases: dict[str, bytes]) -> Iterator[str]:
 
 def main() -> None:
     """Print all tables."""
-    for table in (_speedTable(), _strictnessTable(HOSTILE), _strictnessTable(HARMLESS)):
+    for table in (_speedTable(), _stepsTable(), *map(_strictnessTable, (HOSTILE, HARMLESS))):
         for row in table:
             print(row)
         print()

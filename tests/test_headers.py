@@ -68,6 +68,16 @@ class HeadersTests(SynchronousTestCase):
         self.headers.rawAll(b"host").append(b"other")
         self.assertEqual(self.headers.getAll("host"), ["example.org"])
 
+    def test_readyIndex(self) -> None:
+        """Who has made the index while reading saves making it again; nothing else changes."""
+        raw = list(self.headers.raw)
+        ready = Headers(raw, {b"host": b"example.org", b"x-a": b"\xe9,3 "})
+        self.assertEqual(ready, self.headers)
+        for name in (b"host", b"x-a", b"cookie"):
+            self.assertEqual(ready.rawAll(name), self.headers.rawAll(name))
+        ready.forget()
+        self.assertEqual(ready.rawAll(b"x-a"), self.headers.rawAll(b"x-a"))
+
     def test_manyNames(self) -> None:
         """However many names peers make up, fields are found, and little is remembered."""
         for number in range(5000):

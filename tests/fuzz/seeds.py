@@ -2,8 +2,8 @@
 Inputs for the fuzzer to begin with: C{python -m tests.fuzz.seeds FOLDER}.
 
 They are made, not kept: valid sessions and every violation of L{tests.wire.frametables}, in
-the form that C{frames.c} and C{link.c} read (see there), at every level. L{FOUND} are the
-inputs that once found a fault.
+the form that C{frames.c} and C{link.c} read (see there), at every level; good and bad heads
+for C{heads.c}. L{FOUND} are the inputs that once found a fault.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.wire import headtables
 from tests.wire.frametables import KEY, RFC_EXAMPLES, SIZES, VIOLATIONS, cut
 from wsrelay.wire.deflate import Deflater
 from wsrelay.wire.frames import BINARY, CONTINUATION, PING, PONG, TEXT, encode, encodeClose
 
-__all__ = ["FOUND", "frames", "links", "write"]
+__all__ = ["FOUND", "frames", "heads", "links", "write"]
 
 #: By target, in hexadecimal.
 FOUND: dict[str, list[str]] = {
     "frames": [],
+    "heads": [],
     "link": [
         # closeWith() twice: both Close frames went out
         "050000000000 0685 0685 80028800",
@@ -84,6 +86,22 @@ def frames() -> Iterator[bytes]:
         yield _MASKS + b"\5" + KEY + data
 
 
+def heads() -> Iterator[bytes]:
+    """For C{heads.c}: 15 fields and nearly twice the bytes are allowed; and too few of each."""
+    tables = headtables
+    for head in [
+        *(row[0] for row in (*tables.GOOD_REQUESTS, *tables.BAD_REQUESTS)),
+        *(tables.response(row[0]) for row in tables.GOOD_STATUS_LINES),
+        *(tables.response(line) for line in tables.BAD_STATUS_LINES),
+        *(tables.request(host=b"Host: " + host) for host in tables.GOOD_HOSTS + tables.BAD_HOSTS),
+    ]:
+        yield b"\xff" + head
+    for line in (*(row[0] for row in tables.GOOD_FIELDS), *tables.BAD_FIELDS):
+        for how in (b"\xff", b"\xf1", b"\x4f"):
+            yield how + tables.request(b"GET / HTTP/1.1", line, b"ETag: 1")
+            yield how + tables.response(b"HTTP/1.1 200 OK", line, b"Content-Length: 5") + b"hello"
+
+
 def _say(peer: int, data: bytes, size: int = 250, how: int = 0) -> bytes:
     """Steps in which a peer says this, in pieces."""
     return b"".join(bytes([peer | _SAY | how, len(part)]) + part for part in cut(data, [size]))
@@ -138,7 +156,7 @@ def links() -> Iterator[bytes]:
 
 def write(folder: Path) -> None:
     """Write the inputs for each target into a folder of its name."""
-    for name, made in (("frames", frames()), ("link", links())):
+    for name, made in (("frames", frames()), ("heads", heads()), ("link", links())):
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
         found = map(bytes.fromhex, FOUND[name])

@@ -163,6 +163,48 @@ class ReuseTests(ErrandTestCase):
         other.say(HELLO)
         await client.hear(HELLO)
 
+    async def test_personal(self) -> None:
+        """A connection that somebody has logged in on serves nobody else (RFC 4559 section 6)."""
+        negotiate = b"\r\nAuthorization: Negotiate YII=\r\n\r\n"
+        for request, said in [
+            (GET.replace(b"\r\n\r\n", negotiate), HELLO),
+            (GET.replace(b"\r\n\r\n", negotiate.lower()), HELLO),
+            (GET.replace(b"\r\n\r\n", negotiate.replace(b"Negotiate", b"NTLM")), HELLO),
+            (GET, answer("401 Unauthorized", b"hello", b"WWW-Authenticate: Basic, Negotiate")),
+        ]:
+            await self.start(keepAlive=KeepAlive(2, 10.0))
+            client = await self.client()
+            client.say(request)
+            backend = await self.backend()
+            await backend.head()
+            backend.say(said)
+            await client.hear(said)
+            await backend.hearEnd()
+            self.assertEqual(self.waiting(), 0, request)
+            await self.again()
+
+    async def test_personalRequest(self) -> None:
+        """Nor does a login go out on a connection that has served others."""
+        client, _ = await self.begin()
+        client.say(GET.replace(b"\r\n\r\n", b"\r\nAuthorization: Negotiate YII=\r\n\r\n"))
+        own = await self.backend()
+        await own.head()
+        own.say(HELLO)
+        await client.hear(HELLO)
+        await own.hearEnd()
+        self.assertEqual(self.waiting(), 1)
+
+    async def test_shared(self) -> None:
+        """Logins that stand in each request hinder nobody."""
+        for scheme in (b"Basic eA==", b"Bearer ntlm", b"Digest username=negotiate"):
+            client, backend = await self.begin()
+            client.say(GET.replace(b"\r\n\r\n", b"\r\nAuthorization: " + scheme + b"\r\n\r\n"))
+            await backend.head()
+            backend.say(HELLO)
+            await client.hear(HELLO)
+            self.assertEqual(self.waiting(), 1, scheme)
+            await self.again()
+
 
 class NativeReuseTests(OnNativePlane, ReuseTests):
     """The same with the native engine's connections."""

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.l7.harness import FORWARDED, OnNativePlane, RelayTestCase, answer
 from wsrelay.backends.pool import KeepAlive
 from wsrelay.l7.trailers import announced, passing
-from wsrelay.model import Headers
+from wsrelay.model import Forward, Headers
+from wsrelay.rules import FieldRules, Rules
 
 HELLO = answer("200 OK", b"hello")
 BODY = b"5\r\nhello\r\n0\r\n"
@@ -66,6 +67,23 @@ class TrailerTests(RelayTestCase):
             + BODY
             + b"X-Sum: 7\r\n\r\n"
         )
+        backend.say(HELLO)
+        await client.hear(HELLO)
+
+    async def test_edited(self) -> None:
+        """Where filters or rules vouch for fields, those of a request end here."""
+        rules = Rules(request=FieldRules(remove=("X-User",)))
+        await self.start(Forward("pool", (), "route", rules=rules))
+        client = await self.client()
+        client.say(
+            b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-User\r\n\r\n"
+            + BODY
+            + b"X-User: mallory\r\n\r\n"
+        )
+        backend = await self.backend()
+        heard = await backend.through(b"0\r\n\r\n")
+        self.assertNotIn(b"X-User", heard)
+        self.assertNotIn(b"Trailer", heard)
         backend.say(HELLO)
         await client.hear(HELLO)
 

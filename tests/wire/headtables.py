@@ -102,6 +102,7 @@ BAD_FIELDS: list[bytes] = [
 GOOD_HOSTS = [
     b"a", b"A.b-c.example", b"a.example.", b"a_b", b"a:1", b"a:65535", b"127.0.0.1:80",
     b"[::1]", b"[2001:DB8::1]:8080", b"[::ffff:1.2.3.4]", b"9", b"x" * 253,
+    b"x" * 254 + b":65535",
 ]  # fmt: skip
 
 BAD_HOSTS = [
@@ -109,7 +110,7 @@ BAD_HOSTS = [
     b":80", b"a:0", b"a:080", b"a:65536", b"a:99999", b"a:123456", b"a:8x", b"a:-1", b"a:80:80",
     b".", b".a", b"a..b", b"a%2e", b"a;b", b"a'b", b"*", b"\xc3\xa9", b"::1", b"[::1", b"::1]",
     b"[]", b"[::1]x", b"[::1%25lo]", b"[1.2.3.4]", b"[v1.x]", b"[:::]", b"[12345::]", b"a\x85",
-    b"x" * 300,
+    b"x" * 300, b"x" * 255 + b":65535",
 ]  # fmt: skip
 
 # (head, error, status)
@@ -144,6 +145,7 @@ BAD_REQUESTS: list[tuple[bytes, type[RelayError], int]] = [
     (request(b"Get / HTTP/1.1"), BadRequest, 400),
     (request(b"GE(T / HTTP/1.1"), BadRequest, 400),
     (request(b"/ HTTP/1.1"), BadRequest, 400),
+    (request(b" / HTTP/1.1"), BadRequest, 400),
     (request(b"GET HTTP/1.1"), BadRequest, 400),
     (request(b"GET /"), BadRequest, 400),
     (request(b"GET"), BadRequest, 400),

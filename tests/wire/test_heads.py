@@ -1,20 +1,25 @@
 # -*- test-case-name: tests.wire.test_heads -*-
 """
 Tests for L{wsrelay.wire.heads}: one head, one reading, or none.
+
+All of it runs twice: as it is installed, and in Python alone (the classes C{...InPython}),
+which is the reference that the extension is compared with.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.l7 import attacks, misanswers
 from tests.wire.headtables import (
     BAD_FIELDS,
     BAD_HOSTS,
@@ -30,8 +35,10 @@ from tests.wire.headtables import (
     request,
     response,
 )
+from tests.wire.readers import EXTENSION, readings, withAndWithout
 from wsrelay.errors import BadRequest, BadResponse, HeadTooLarge, RelayError
 from wsrelay.model import Request
+from wsrelay.wire import heads
 from wsrelay.wire.heads import (
     HeadReader,
     parseRequest,
@@ -50,7 +57,19 @@ try:
 except ImportError:  # pragma: no cover
     httptools = None
 
-bounded = settings(max_examples=100, deadline=None)
+# One test runs in two classes.
+bounded = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.differing_executors],
+)
+
+
+class InPython(SynchronousTestCase):
+    """The extension is not there."""
+
+    def setUp(self) -> None:
+        self.patch(heads, "_heads", None)
 
 
 def fed(reader: HeadReader, data: bytes, size: int) -> tuple[list[bytes], bytes]:
@@ -508,3 +527,205 @@ class LinearTests(SynchronousTestCase):
         """Byte by byte, a reader does not begin again at each byte."""
         reader = HeadReader(self.SIZE + 1, 10)
         self.timed(lambda: [reader.feed(b"x") for _ in range(self.SIZE)])
+
+
+class HeadReaderInPython(InPython, HeadReaderTests):
+    """The same in Python alone."""
+
+
+class RequestInPython(InPython, RequestTests):
+    """The same in Python alone."""
+
+
+class ResponseInPython(InPython, ResponseTests):
+    """The same in Python alone."""
+
+
+class WriteInPython(InPython, WriteTests):
+    """The same in Python alone."""
+
+
+class GeneratedInPython(InPython, GeneratedTests):
+    """The same in Python alone."""
+
+
+class LinearInPython(InPython, LinearTests):
+    """The same in Python alone."""
+
+
+def asResponse(head: bytes) -> bytes:
+    """The same fields behind a status line."""
+    return head.replace(b"GET / HTTP/1.1", b"HTTP/1.1 200 OK")
+
+
+class ExtensionTests(SynchronousTestCase):
+    """With the extension, every head is read and written as without."""
+
+    if EXTENSION is None:
+        skip = "the extension is not built: no compiler, or another Python"
+
+    def agree(self, call: Callable[[], object]) -> None:
+        """It gives the same with the extension and without."""
+        found, expected = withAndWithout(call)
+        self.assertEqual(found, expected)
+
+    def agreeOn(self, data: bytes, maxHeaders: int = 100) -> None:
+        """Whatever these bytes are, they are the same to both."""
+        for limit in (len(data), 60):
+            for call in readings(data, limit, maxHeaders):
+                self.agree(call)
+
+    def assertRead(self, head: bytes, isRead: bool) -> None:
+        """Whether it is the extension that reads this head."""
+        read = EXTENSION.response if head[:4] == b"HTTP" else EXTENSION.request
+        self.assertEqual(read(head, 100) is not None, isRead, head)
+
+    def test_common(self) -> None:
+        """Common heads are read by the extension itself: it is there for them."""
+        for line, _ in GOOD_FIELDS[:-1]:
+            self.assertRead(request(b"GET / HTTP/1.1", line), True)
+            self.assertRead(response(b"HTTP/1.1 200 OK", line), True)
+        for host in GOOD_HOSTS:
+            self.assertRead(request(host=b"Host: " + host), not host.startswith(b"["))
+        for line, *_ in GOOD_STATUS_LINES:
+            self.assertRead(response(line), True)
+        for head, *_ in GOOD_REQUESTS:
+            self.assertRead(head, b" /" in head)
+
+    def test_bad(self) -> None:
+        """It reads no head that is to be refused."""
+        for head, *_ in BAD_REQUESTS:
+            self.assertRead(head, False)
+        for line in BAD_FIELDS:
+            self.assertRead(request(b"GET / HTTP/1.1", line), False)
+        for host in BAD_HOSTS:
+            self.assertRead(request(host=b"Host: " + host), False)
+        for line in BAD_STATUS_LINES:
+            self.assertIsNone(EXTENSION.response(response(line), 100), line)
+
+    def test_tables(self) -> None:
+        """Good or bad, heads are what they are without it."""
+        for head in [
+            *(row[0] for row in (*GOOD_REQUESTS, *BAD_REQUESTS)),
+            *(request(host=b"Host: " + host) for host in (*GOOD_HOSTS, *BAD_HOSTS)),
+            *(response(line) for line in BAD_STATUS_LINES),
+            *(response(row[0]) for row in GOOD_STATUS_LINES),
+            *(request(b"GET / HTTP/1.1", line) for line in BAD_FIELDS),
+            *(request(b"GET / HTTP/1.1", row[0]) for row in GOOD_FIELDS),
+        ]:
+            for data in (head, head + b"behind", asResponse(head)):
+                self.agreeOn(data)
+
+    def test_attacks(self) -> None:
+        """Whatever hostile clients and backends say begins with the same head, or none."""
+        rows = [row.said for row in (*attacks.REFUSED, *misanswers.REWRITTEN)]
+        rows += [attacks.head(b"POST / HTTP/1.1") + body for body in attacks.BAD_BODIES.values()]
+        for table in (misanswers.BAD, misanswers.CUT, misanswers.NO_WEBSOCKET):
+            rows += table.values()
+        self.assertGreater(len(rows), 300)
+        for said in rows:
+            self.agreeOn(said)
+            head, _ = HeadReader(10**6, 10**6).feed(said)
+            if head is not None:
+                self.agreeOn(head)
+
+    def test_everyByte(self) -> None:
+        """Each byte at each place of a head is the same to both."""
+        for head in (
+            request(b"GE /a HTTP/1.1", b"Ab:  c d\t", host=b"Host: a.b:80"),
+            response(b"HTTP/1.0 404 Not", b"Content-Length:5", b"A: b"),
+        ):
+            for place in range(len(head)):
+                self.agreeOn(head[:place])
+                for byte in range(256):
+                    self.agreeOn(head[:place] + bytes([byte]) + head[place + 1 :])
+
+    def test_limits(self) -> None:
+        """Each limit is reached with the same byte and the same field."""
+        head = request(b"GET / HTTP/1.1", b"A: b", b"C: d")
+        for number in (-1, 0, 1, 2, 3, 4, 2**63 - 1):
+            self.agreeOn(head, number)
+            self.agreeOn(asResponse(head), number)
+        for limit in range(len(head) + 2):
+            for call in readings(head + b"rest", limit, 3):
+                self.agree(call)
+        self.assertEqual(EXTENSION.cut(head + b"rest", len(head), 3), (head, b"rest"))
+        for read in (EXTENSION.request, lambda *args: EXTENSION.cut(args[0], 999, args[1])):
+            self.assertIsNone(read(head, 2))
+            self.assertIsNotNone(read(head, 3))
+
+    def test_otherTypes(self) -> None:
+        """What is no bytes is refused, or taken, as without it."""
+        for head in (bytearray(request()), memoryview(request()), "GET / HTTP/1.1\r\n\r\n"):
+            self.agreeOn(head)
+        for line, fields in [
+            (b"A\r\n", ["ab"]),
+            (b"A\r\n", [(b"a",)]),
+            (b"A\r\n", [(b"a", b"b", b"c")]),
+            (b"A\r\n", [[b"a", b"b"]]),
+            (b"A\r\n", [(b"a", "b")]),
+            (b"A\r\n", [(b"a", bytearray(b"b"))]),
+            (b"A\r\n", ((b"a", b"b"),)),
+            (b"A\r\n", {(b"a", b"b"): 1}),
+            (b"A\r\n", ()),
+            (b"", []),
+            (b"A\r\n", None),
+        ]:
+            self.agree(partial(heads._joined, line, fields))
+        for read in (EXTENSION.request, EXTENSION.cut, EXTENSION.join):
+            self.assertRaises(TypeError, read, b"")
+
+    def test_shared(self) -> None:
+        """Names that stand in every head cost no memory; names that peers make up do."""
+        first, second = (
+            EXTENSION.response(response(b"HTTP/1.1 200 OK", b"ETag: 1", b"X-Own: 2"), 9)[3]
+            for _ in range(2)
+        )
+        self.assertIs(first[0][0], second[0][0])
+        self.assertIsNot(first[1][0], second[1][0])
+        self.assertEqual(first, second)
+
+    def test_kept(self) -> None:
+        """Whatever is read or refused, nobody holds a name or a version that it had."""
+        found = EXTENSION.request(request(b"GET / HTTP/1.1", b"ETag: 1"), 9)
+        shared = [found[2], *(name for name, _ in found[3]), *found[4]]
+        before = [sys.getrefcount(each) for each in shared]
+        for head, *_ in (*GOOD_REQUESTS, *BAD_REQUESTS):
+            for line in (b"ETag: 1\r\n", b"eTAG: 1\r\netag: 2\r\n", b"ETag: 1\r\nB\r\n"):
+                data = head.replace(b"\r\n", b"\r\n" + line, 1)
+                for read in (EXTENSION.request, EXTENSION.response):
+                    read(data, 9)
+                    read(asResponse(data), 9)
+        self.assertEqual([sys.getrefcount(each) for each in shared], before)
+
+    @bounded
+    @given(HOSTILE, st.integers(0, 6))
+    def test_hostile(self, head: bytes, maxHeaders: int) -> None:
+        """Any bytes are the same request or the same error."""
+        self.agreeOn(head, maxHeaders)
+        self.agreeOn(asResponse(head), maxHeaders)
+
+    @bounded
+    @given(FIELDS, st.lists(st.tuples(st.integers(0, 200), st.integers(0, 2), PIECES), max_size=2))
+    def test_written(
+        self, fields: list[tuple[bytes, bytes]], cuts: list[tuple[int, int, bytes]]
+    ) -> None:
+        """Good heads are written the same, and read the same, whole or with some damage."""
+        fields = [(b"Host", b"a"), *fields]
+        for isChecked in (False, True):
+            self.agree(partial(writeRequest, "GET", "/", fields, isChecked))
+            self.agree(partial(writeResponse, 200, "OK", fields, isChecked))
+        for head in (writeRequest("GET", "/", fields), writeResponse(200, "OK", fields)):
+            self.assertRead(head, True)
+            self.agreeOn(mutated(head, cuts))
+
+    @bounded
+    @given(TOKENS, st.lists(st.booleans(), min_size=8, max_size=8))
+    def test_case(self, name: bytes, capitals: list[bool]) -> None:
+        """A name in any case is found by the same name in lower case."""
+        for word in (name, b"Host", b"ETag", b"Set-Cookie"):
+            written = bytes(
+                ord(chr(byte).upper() if capitals[place % 8] else chr(byte).lower())
+                for place, byte in enumerate(word)
+            )
+            self.agreeOn(response(b"HTTP/1.1 200 OK", written + b": 1", b"A: 2", word + b": 3"))

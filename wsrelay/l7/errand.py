@@ -93,9 +93,11 @@ class Errand:
     def begin(self) -> None:
         """Find a connection and send the head."""
         pool, backend = self._pool, None
-        if pool.keepsAlive and pool.backends and not self._outgoing.isUpgrade:
+        outgoing = self._outgoing
+        isShared = not (outgoing.isUpgrade or outgoing.isPersonal)
+        if pool.keepsAlive and pool.backends and isShared:
             backend = pool.choose(pool.backends, self._inbound)
-            isIdempotent = self._outgoing.method in _IDEMPOTENT
+            isIdempotent = outgoing.method in _IDEMPOTENT
             origin = pool.take(backend, None if isIdempotent else _SURE)
             if origin is not None:
                 self._isReused = True
@@ -188,7 +190,14 @@ class Errand:
         head = outgoing.head
         if outgoing.rules is not None:
             head = outgoing.rules.headFor(head, origin.backend.destination.authority)
-        origin.begin(head, outgoing.method, outgoing.isUpgrade, self._sender, self._broken)
+        origin.begin(
+            head,
+            outgoing.method,
+            outgoing.isUpgrade,
+            self._sender,
+            self._broken,
+            not outgoing.isPersonal,
+        )
         if self._sender is not None:
             self._sender.sent()
 

@@ -204,6 +204,9 @@ class Exchange:
         pool, says = plan.pool, SAYINGS[self.listener.settings.forwarded]
         authority = pool.backends[0].destination.authority if pool.backends else ""
         if plan.isEdited or self._upgrade is not None:
+            if self._framing.trailer:
+                # Somebody here vouches for header fields, and a trailer could contradict them.
+                self._framing = evolve(self._framing, trailer=())
             self.outbound = outboundRequest(self.inbound, self.isUpgrade, authority, says)
             if self._upgrade is not None:
                 self._upgrade.plan(plan)

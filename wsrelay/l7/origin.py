@@ -24,6 +24,7 @@ from zope.interface import implementer
 from wsrelay.backends.pool import Dialled, Pool
 from wsrelay.errors import BackendFault, BadResponse, RelayError
 from wsrelay.l7.linger import Linger
+from wsrelay.l7.outgoing import isPersonal
 from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Response
 from wsrelay.plane.legs import Leg
@@ -83,6 +84,7 @@ class Origin:
         "_isFed",
         "_isHanded",
         "_isPaused",
+        "_isShared",
         "_isUpgrade",
         "_linger",
         "_mayStay",
@@ -130,13 +132,16 @@ class Origin:
         isUpgrade: bool,
         hearer: Hearer,
         failed: Callable[[BackendFault], None] | None = None,
+        isShared: bool = True,
     ) -> None:
         """
         Send a request's head and listen. The body, if there is one, follows by L{feed},
         L{send} and L{fed}.
 
         @param failed: hears of a failure instead of C{hearer}.
+        @param isShared: whether the connection may serve others afterwards.
         """
+        self._isShared = isShared and self._pool.keepsAlive
         self._hearer = hearer
         self._failed = failed or hearer.failed
         self._method = method
@@ -256,7 +261,7 @@ class Origin:
         except RelayError as error:
             self._fail(BadResponse(error.detail))
             return
-        self._mayStay = self._pool.keepsAlive and _mayStay(response, self._framing)
+        self._mayStay = self._isShared and _mayStay(response, self._framing)
         self._rest = data
         self.received = self._readLater
         self._hearer.responded(response, self._framing)
@@ -381,8 +386,13 @@ def _mayStay(response: Response, framing: Framing) -> bool:
     """Whether the connection may carry another request (RFC 9112 section 9.3)."""
     if response.version < (1, 1) or framing.kind is BodyKind.CLOSE or response.status == 101:
         return False
-    values = response.headers.rawAll(b"connection")
-    return not values or not any(b"close" in value.lower() for value in values)
+    headers = response.headers
+    values = headers.rawAll(b"connection")
+    if values and any(b"close" in value.lower() for value in values):
+        return False
+    return response.status != 401 or not any(
+        isPersonal(value) for value in headers.rawAll(b"www-authenticate")
+    )
 
 
 @implementer(IPushProducer)

@@ -7,6 +7,7 @@ It is written before anybody is dialled for it, so that a bad one is never diall
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from attrs import frozen
@@ -17,7 +18,7 @@ from wsrelay.rules import Rules
 from wsrelay.wire.bodies import BodyKind, Framing
 from wsrelay.wire.heads import writeRequest
 
-__all__ = ["Outgoing", "options", "written"]
+__all__ = ["Outgoing", "isPersonal", "options", "written"]
 
 
 @frozen
@@ -28,6 +29,7 @@ class Outgoing:
     @ivar head: the whole head, as it goes on the wire.
     @ivar isUpgrade: whether a 101 may come back.
     @ivar hasBody: whether a body follows.
+    @ivar isPersonal: whether a connection that it was sent on belongs to its client from then on.
     @ivar rules: those of the route, for the C{Host} of the backend that was dialled.
     """
 
@@ -36,6 +38,7 @@ class Outgoing:
     isUpgrade: bool = False
     hasBody: bool = False
     rules: Rules | None = None
+    isPersonal: bool = False
 
 
 # What a backend is told about its connection: whether it may stay, and trailers are taken.
@@ -45,6 +48,19 @@ _OPTIONS: Mapping[tuple[bool, bool], tuple[tuple[bytes, bytes], ...]] = {
     (True, True): ((b"TE", b"trailers"), (b"Connection", b"TE")),
     (False, True): ((b"TE", b"trailers"), (b"Connection", b"TE, close")),
 }
+
+
+# Schemes that log in a connection, not a request (RFC 4559 section 6): whoever comes next on it
+# would be taken for the one who came before.
+_LOGIN = re.compile(rb"(?:^|[,:\n])[ \t]*(?:ntlm|negotiate)\b", re.IGNORECASE)
+
+
+def isPersonal(said: bytes) -> bool:
+    """
+    Whether a head, or a value of C{WWW-Authenticate}, speaks of a login that belongs to its
+    connection.
+    """
+    return _LOGIN.search(said) is not None
 
 
 def options(mayStay: bool, takesTrailers: bool) -> tuple[tuple[bytes, bytes], ...]:
@@ -70,4 +86,5 @@ def written(
     except ValueError as error:
         raise PluginFault("filter", f"edited the request: {error}") from error
     hasBody = framing.kind is not BodyKind.NONE
-    return Outgoing(method, head, isUpgrade, hasBody, plan.forward.rules)
+    personal = b"\nauthorization:" in head.lower() and isPersonal(head)
+    return Outgoing(method, head, isUpgrade, hasBody, plan.forward.rules, personal)

@@ -4,11 +4,11 @@
  * for what is rare (a target in another form, an IPv6 address as Host, Expect), in any doubt. Then
  * the Python looks at it, and only the Python says what is wrong with a head.
  *
- * A head is read once, from its first byte to its last. Nothing is read before it is known to be
- * there: a Head's end is looked at before each byte.
+ * A Head is a place in the bytes and their end, which is looked at before each byte. What is read
+ * is behind the place: nothing goes back, so all of it takes time linear in the head.
  *
  * Inside, a function that cannot go on gives 0 or NULL, with an exception set (no memory) or
- * without (None). Who frees what: heads_request() and heads_response() what their Head owns,
+ * without (None). Who frees what: read_head() what its Head owns, answer() what it is given,
  * everybody else what he has made himself. There is no static state. The module's is made at its
  * import and then only read: peers cannot add to it.
  */
@@ -60,10 +60,10 @@ typedef struct {
 /* A head while it is read. */
 typedef struct {
     const State *state;
-    const uint8_t *at, *end; /* what is still to be read */
+    const uint8_t *at, *end;  /* what is still to be read */
     PyObject *fields, *index; /* owned; NULL before read_fields() */
-    PyObject *host;          /* the value of the last Host, borrowed from fields */
-    int hosts, expects;      /* how many there are */
+    PyObject *host;           /* the value of the last Host, borrowed from fields */
+    int hosts, expects;       /* how many there are */
 } Head;
 
 /* ------------------------------------------------------------------------ bytes */
@@ -124,18 +124,13 @@ static const Known *find_known(const State *s, const uint8_t *name, Py_ssize_t s
     }
 }
 
-/* The name in lower case: the same object if it was so already. NULL: an exception. */
-static PyObject *make_lower(PyObject *name)
+/* The name in lower case. NULL: an exception. */
+static PyObject *make_lower(const uint8_t *name, Py_ssize_t size)
 {
-    const char *from = PyBytes_AS_STRING(name);
-    const Py_ssize_t size = PyBytes_GET_SIZE(name);
-    Py_ssize_t i = 0;
-    while (i < size && lower_case((uint8_t)from[i]) == (uint8_t)from[i]) i++;
-    if (i == size) return Py_NewRef(name);
     PyObject *lower = PyBytes_FromStringAndSize(NULL, size);
     if (!lower) return NULL;
     char *to = PyBytes_AS_STRING(lower);
-    for (i = 0; i < size; i++) to[i] = (char)lower_case((uint8_t)from[i]);
+    for (Py_ssize_t i = 0; i < size; i++) to[i] = (char)lower_case(name[i]);
     return lower;
 }
 
@@ -143,14 +138,13 @@ static PyObject *make_lower(PyObject *name)
 static int make_name(const State *s, const uint8_t *name, Py_ssize_t size, Known *made)
 {
     const Known *k = find_known(s, name, size);
-    made->lower = k ? Py_NewRef(k->lower) : NULL;
+    made->lower = k ? Py_NewRef(k->lower) : make_lower(name, size);
     if (k && !memcmp(name, PyBytes_AS_STRING(k->written), (size_t)size))
         made->written = Py_NewRef(k->written);
     else if (k && !memcmp(name, PyBytes_AS_STRING(k->lower), (size_t)size))
         made->written = Py_NewRef(k->lower);
     else
         made->written = bytes_between(name, name + size);
-    if (!made->lower && made->written) made->lower = make_lower(made->written);
     return made->lower && made->written;
 }
 
@@ -276,14 +270,7 @@ static PyObject *read_response(Head *h, Py_ssize_t most)
     return answer(h, PyLong_FromLong(status), PyUnicode_DecodeLatin1(reason, size, NULL), minor);
 }
 
-/* ------------------------------------------------------------------------ the module */
-
-/* What a function gives: what was made, the exception, or None. */
-static PyObject *or_none(PyObject *made)
-{
-    if (!made && !PyErr_Occurred()) Py_RETURN_NONE;
-    return made;
-}
+/* ------------------------------------------------------------------------ for Python */
 
 static int has_arguments(Py_ssize_t count, Py_ssize_t wanted)
 {
@@ -306,7 +293,8 @@ static PyObject *read_head(PyObject *module, PyObject *const *args, Py_ssize_t c
     PyObject *made = read(&h, most);
     Py_XDECREF(h.fields);
     Py_XDECREF(h.index);
-    return or_none(made);
+    if (!made && !PyErr_Occurred()) Py_RETURN_NONE;
+    return made;
 }
 
 PyDoc_STRVAR(request_doc,
@@ -327,7 +315,8 @@ static PyObject *heads_response(PyObject *module, PyObject *const *args, Py_ssiz
 
 PyDoc_STRVAR(cut_doc,
              "cut(data, limit, maxHeaders, /)\n--\n\n"
-             "(head, rest) of bytes that begin with a whole head within its limits, or None.");
+             "(head, rest) of bytes that begin with a whole head within its limits, or None.\n"
+             "What begins with a line end is for those who know what came before.");
 static PyObject *heads_cut(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
@@ -336,8 +325,6 @@ static PyObject *heads_cut(PyObject *module, PyObject *const *args, Py_ssize_t c
     const Py_ssize_t limit = PyLong_AsSsize_t(args[1]), most = PyLong_AsSsize_t(args[2]);
     if (PyErr_Occurred()) return NULL;
     const char *data = PyBytes_AS_STRING(args[0]), *end = data + PyBytes_GET_SIZE(args[0]);
-    /* What begins with a line end is for those who know what was before. */
-    if (data == end || (uint8_t)*data <= '\r') Py_RETURN_NONE;
     Py_ssize_t lines = 0;
     for (const char *at = data; at < end && lines <= most;) {
         at = memchr(at, '\n', (size_t)(end - at));
@@ -411,6 +398,8 @@ static PyObject *heads_join(PyObject *module, PyObject *const *args, Py_ssize_t 
     return head;
 }
 
+/* ------------------------------------------------------------------------ the module */
+
 static void allow(State *s, int kind, const char *bytes)
 {
     for (; *bytes; bytes++) s->kinds[(uint8_t)*bytes] |= (uint8_t)kind;
@@ -429,13 +418,13 @@ static void make_kinds(State *s)
 /* Add a name; the state owns it from then on. 0: an exception. */
 static int learn(State *s, const char *name)
 {
-    unsigned i = slot((const uint8_t *)name, (Py_ssize_t)strlen(name));
+    const Py_ssize_t size = (Py_ssize_t)strlen(name);
+    unsigned i = slot((const uint8_t *)name, size);
     while (s->known[i].lower) i = (i + 1) % SLOTS;
     Known *k = &s->known[i];
     k->written = PyBytes_FromString(name);
-    k->lower = k->written ? make_lower(k->written) : NULL;
-    /* Their hash is kept in them. */
-    return k->lower && PyObject_Hash(k->lower) != -1 && PyObject_Hash(k->written) != -1;
+    k->lower = make_lower((const uint8_t *)name, size);
+    return k->written && k->lower;
 }
 
 _Static_assert(2 * sizeof NAMES / sizeof *NAMES <= SLOTS, "half of the slots stay empty");
