@@ -296,7 +296,8 @@ otherwise is in this table.
 {table}
 
 The codes of a broken rule: 1002 is a frame that RFC 6455 does not allow, 1007 is text that is not
-UTF-8 or data that cannot be inflated, 1009 is a frame or message over `maxFrame` or `maxMessage`.
+UTF-8 or data that cannot be inflated, 1008 is more pings than `maxControlRate` allows, 1009 is a
+frame or message over `maxFrame`, `maxMessage` or `maxFragments`.
 
 ## In the log
 
@@ -341,7 +342,8 @@ def _order(error: type[errors.RelayError]) -> tuple[int, str]:
 
 
 def _status(error: type[errors.RelayError]) -> str:
-    return "400 or 426" if error is errors.BadHandshake else str(error.status)
+    several = {errors.BadHandshake: "400 or 426", errors.Limited: "429 or 503"}
+    return several.get(error) or str(error.status)
 
 
 def _when(error: type[errors.RelayError]) -> str:

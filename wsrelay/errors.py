@@ -27,7 +27,7 @@ WebSocket close code ends a live session because of it::
     |   |-- NoBackend               the pool has none that is up           503
     |   |-- BackendTimeout          it did not connect or answer in time   504
     |   `-- BadResponse             it answered, but not in HTTP           502
-    `-- Violation                   a live WebSocket broke RFC 6455        - / 1002, 1007, 1009
+    `-- Violation                   a live WebSocket broke RFC 6455        - / 1002, 1007-1009
 
 C{detail} is for the log. The peer is told the status or close code and its
 standard phrase, nothing more.

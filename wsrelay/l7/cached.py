@@ -93,6 +93,28 @@ _PASSING = frozenset(
 )
 
 
+class _Roles(dict[bytes, bytes | None]):
+    """
+    By a field's name as it was written: its name in lower case if the cache reads it, nothing
+    if the cache has nothing to do with a request that has it, C{None} for all others. Peers
+    choose the keys, so there are few, and short ones only.
+    """
+
+    def __missing__(self, name: bytes) -> bytes | None:
+        lower = name.lower()
+        # As CGI has it, "_" is "-".
+        isPassing = lower.replace(b"_", b"-") in _PASSING
+        role = b"" if isPassing else lower if lower in _READ else None
+        if len(name) <= 40:
+            if len(self) >= 1024:
+                self.clear()
+            self[name] = role
+        return role
+
+
+_ROLES = _Roles()
+
+
 class Reader(Sender, TypingProtocol):
     """Who has sent a request to a cache, and hears of the answer."""
 
@@ -139,11 +161,10 @@ class Asked:
         self.isPassing = False
         self.headers = request.headers
         for name, value in request.headers.raw:
-            name = name.lower()
-            if name in _READ:
-                found[name] = found[name] + b", " + value if name in found else value
-            # As CGI has it, "_" is "-".
-            elif name in _PASSING or (b"_" in name and name.replace(b"_", b"-") in _PASSING):
+            role = _ROLES[name]
+            if role:
+                found[role] = found[role] + b", " + value if role in found else value
+            elif role is not None:
                 self.isPassing = True
         hosts = inbound.request.headers.rawAll(b"host")
         host = hosts[0] if hosts else b""

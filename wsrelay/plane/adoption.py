@@ -382,6 +382,8 @@ def adopt(leg: Leg, grip: Any, link: Any, direction: Direction, owner: Owner) ->
         session = None
         if isinstance(grip, NativeTLSGrip):
             grip, session = grip.transport, grip.session
+            # It and the layer know each other, which no garbage collector sees in the extension.
+            grip.protocol = None
         adopted = _AdoptedNative(grip, session, link, direction, owner)
     leg.hand(adopted)
     leg.transport = adopted
