@@ -1,1 +1,1 @@
-A route with `cache = "NAME"` answers from a shared cache (RFC 9111): freshness, `Vary`, validation, stale while revalidating or on error, one fetch for many waiting clients, a bound in bytes, purge by URL; `Age` and `Cache-Status` tell what happened.
+A route with `cache = "NAME"` answers from a shared cache (RFC 9111): freshness, `Vary`, validation, stale while revalidating or on error, one fetch for many waiting clients, a bound in bytes, purge by URL (the built-in filter `purge`, or `relay.purge(url)` of a plugin); `Age` and `Cache-Status` tell what happened.

@@ -28,6 +28,19 @@ __all__ = ["Authority", "Issued", "theAuthority"]
 _NOW = datetime.now(UTC)
 _DAY = timedelta(days=1)
 
+#: What the key of an authority is for; strict verifiers insist on its being said.
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @frozen
 class Issued:
@@ -88,7 +101,12 @@ class Authority:
             .not_valid_before(_NOW - 3 * _DAY)
             .not_valid_after(until)
             .add_extension(x509.BasicConstraints(isAuthority, None), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False
+            )
         )
+        if isAuthority:
+            builder = builder.add_extension(_SIGNS, critical=True)
         if names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_generalName(name) for name in names]), False

@@ -321,6 +321,16 @@ class IRelay(Interface):
     def observe(event: Event) -> None:
         """Tell all observers."""
 
+    def purge(url: str) -> int:
+        """
+        Forget what all caches keep for a URL, and let nothing in that is on its way.
+
+        @param url: as clients see it: scheme, host, port unless it is the scheme's own, path
+            and query.
+        @return: how many answers were dropped.
+        @raise ValueError: a cache takes it for no C{http} or C{https} URL.
+        """
+
 
 class IListener(Interface):
     """One listener, as its forwarder sees it."""

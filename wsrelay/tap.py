@@ -216,6 +216,7 @@ class Options(usage.Options):
                     _counted(len(built.listeners), "listener"),
                     _counted(len(self.configuration.route), "route"),
                     _counted(len(built.pools), "pool"),
+                    *([_counted(len(built.caches), "cache")] if built.caches else []),
                     _counted(len(built.plugins), "plugin"),
                 )
             )

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 # --------------------------------------------------------------- plugins, for the files below
 from tests.config.building import FILE, FINE, HERE, Building, Reader, waiting
 from wsrelay.backends.balancers import LeastConnections, RoundRobin
-from wsrelay.config.build import observersOf
+from wsrelay.config.build import build, observersOf
+from wsrelay.config.load import loads
 from wsrelay.errors import ConfigurationError
 from wsrelay.model import (
     Address,
@@ -69,6 +70,18 @@ class BuildTests(Building):
         self.assertEqual([each.weight for each in chat.backends], [1, 3])
         self.assertIsInstance(chat._balancer, LeastConnections)
         self.assertIsInstance(db._balancer, RoundRobin)
+
+    def test_caches(self) -> None:
+        """The relay knows the caches of what was built, and none of what is wrong."""
+        caches = "[cache.a]\n[cache.b]\nsize = 10000\nmaxEntry = 100\n"
+        built = self.built(FINE + caches)
+        self.assertEqual([each.settings.maxEntry for each in built.caches.values()], [2**20, 100])
+        relay = built.listeners[0].relay
+        self.assertEqual(relay.caches, built.caches)
+        wrong = loads(FINE + '[cache.c]\n[plugin.x]\nuse = "nope"\n')
+        building = Deferred.fromCoroutine(build(wrong, relay))
+        self.failureResultOf(building, ConfigurationError)
+        self.assertEqual(list(relay.caches), ["a", "b"])
 
     def test_plugins(self) -> None:
         """Plugins are made with their options, once."""

@@ -22,7 +22,7 @@ import contextlib
 import itertools
 import json
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,21 @@ class Browser:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, folder: Path, size: tuple[int, int] = (1280, 800), deadline: float = 60.0
+        cls,
+        folder: Path,
+        size: tuple[int, int] = (1280, 800),
+        deadline: float = 60.0,
+        flags: Sequence[str] = (),
     ) -> AsyncIterator[Browser]:
         """
         Start a Chromium with a fresh profile in C{folder}, and end it.
 
         @param size: of the window, in pixels.
         @param deadline: for it to start, in seconds.
+        @param flags: more of its command line.
         @raise SkipTest: there is none on this machine.
         """
-        program = cls._start(folder, size)
+        program = cls._start(folder, size, flags)
         try:
             port = await _debuggingPort(program, folder, deadline)
             url = await asyncio.to_thread(_pageUrl, port, deadline)
@@ -96,14 +101,13 @@ class Browser:
             await asyncio.to_thread(program.stop)
 
     @staticmethod
-    def _start(folder: Path, size: tuple[int, int]) -> Program:
+    def _start(folder: Path, size: tuple[int, int], flags: Sequence[str]) -> Program:
         chromium = need("chromium")
         folder.mkdir(parents=True, exist_ok=True)
         profile = f"--user-data-dir={folder / 'profile'}"
         window = f"--window-size={size[0]},{size[1]}"
-        return Program(
-            [chromium, *_FLAGS, profile, window, "about:blank"], folder / "chromium.log"
-        )
+        command = [chromium, *_FLAGS, *flags, profile, window, "about:blank"]
+        return Program(command, folder / "chromium.log")
 
     async def call(self, method: str, deadline: float = 30.0, **parameters: Any) -> dict[str, Any]:
         """

@@ -68,7 +68,7 @@ async def tcpEcho() -> AsyncIterator[int]:
     """A TCP server that echoes and passes on the end of the stream."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
             while data := await reader.read(256 * 1024):
                 writer.write(data)
                 await writer.drain()

@@ -16,10 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from zope.interface import implementer
 
 from tests.loopback import Loopback, Server
 from wsrelay.answers import whenAnswered
 from wsrelay.config.load import loads
+from wsrelay.interfaces import IRelay
 from wsrelay.l7.fields import outboundRequest
 from wsrelay.model import Address, Forward, Inbound, OutboundRequest, OutboundResponse, Respond
 from wsrelay.relay import RelayService
@@ -77,17 +79,28 @@ def exchangeOf(
     return Exchange("1", inbound, Forward("pool"), outbound, isUpgrade)
 
 
+@implementer(IRelay)
 class GivenRelay:
-    """What plugins are given: the test's reactor, and a clock that only the test advances."""
+    """
+    What plugins are given: the test's reactor, and a clock that only the test advances.
+
+    @ivar purged: the URLs that were.
+    """
 
     def __init__(self) -> None:
         self.reactor: Any = reactor
         self.clock = Clock()
         self.clock.advance(1000)
         self.directory: Path | None = None
+        self.purged: list[str] = []
 
     def observe(self, event: Any) -> None:
         """Nobody listens."""
+
+    def purge(self, url: str) -> int:
+        """Nothing is kept."""
+        self.purged.append(url)
+        return 0
 
 
 class Service(Resource):
@@ -204,16 +217,26 @@ backends = "{scheme}://127.0.0.1:{port}"
 [plugin.door]
 {plugin}
 """.replace("tcp://", "tcp:")
-        service = RelayService(loads(text), reactor)
-        service.privilegedStartService()
-        service.startService()
-        self.addCleanup(self._stopRelay, service)
+        service = self.started(text)
         assert service.built is not None
         asker = getattr(service.built.plugins["door"], "asker", None)
         if asker is not None:
             self.addCleanup(asker.close)
+        return self.portOf(service), backend
+
+    def started(self, text: str) -> RelayService:
+        """Run a relay of this configuration."""
+        service = RelayService(loads(text), reactor)
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(self._stopRelay, service)
+        return service
+
+    def portOf(self, service: RelayService) -> int:
+        """The port of its first listener."""
+        assert service.built is not None
         listening: Any = service.built.listeners[0].ports[0]
-        return int(listening.getHost().port), backend
+        return int(listening.getHost().port)
 
     async def _stopRelay(self, service: RelayService) -> None:
         service.hurry()

@@ -37,6 +37,17 @@ class Broken:
         raise RuntimeError("observer trouble")
 
 
+class Keeper:
+    """A cache that only counts answers."""
+
+    def __init__(self, kept: dict[str, int]) -> None:
+        self.kept = kept
+
+    def purge(self, url: str) -> int:
+        """Forget them."""
+        return self.kept.pop(url, 0)
+
+
 class HubTests(SynchronousTestCase):
     """Ids, observers, and what is open."""
 
@@ -96,6 +107,15 @@ class HubTests(SynchronousTestCase):
         hub.leaveAll()
         self.assertEqual(left, ["b"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_purge(self) -> None:
+        """A URL is purged from all caches, and the answers that go are counted together."""
+        hub = Hub(Clock())
+        self.assertEqual(hub.purge("http://a/"), 0)
+        first, second = Keeper({"http://a/": 2, "http://b/": 1}), Keeper({"http://a/": 3})
+        hub.caches = {"first": first, "second": second}
+        self.assertEqual(hub.purge("http://a/"), 5)
+        self.assertEqual([first.kept, second.kept], [{"http://b/": 1}, {}])
 
     def test_reserve(self) -> None:
         """How many descriptors are held back is known from the beginning."""

@@ -56,13 +56,15 @@ async def build(configuration: schema.Configuration, relay: Any) -> Built:
     """
     Build everything.
 
-    @param relay: the L{IRelay} that plugins and listeners are given.
+    @param relay: the L{Hub<wsrelay.l4.hub.Hub>} that plugins and listeners are given. Its
+        caches become those that were made, if nothing is wrong.
     @raise ConfigurationError: with every problem that was found.
     """
     builder = _Builder(configuration, relay)
     built = await builder.build()
     if builder.problems:
         raise ConfigurationError(builder.problems)
+    relay.caches = built.caches
     return built
 
 
@@ -124,7 +126,8 @@ class _Builder:
             # The relay is stopped before it has started.
             raise
         except Exception as error:
-            what = f"{type(error).__name__}: {error}"
+            isSaid = isinstance(error, ValueError) and str(error)
+            what = str(error) if isSaid else f"{type(error).__name__}: {error}"
             self.problems.append(f"plugin.{name}: {table.use} could not be made: {what}")
             return
         if not any(each.providedBy(plugin) for each in PROVIDABLE):

@@ -88,7 +88,7 @@ def makeListener(
     announced: Step | None = None
     if table.proxyProtocol:
         balancers = Balancers(table.proxyProtocol)
-        announced = announcing(balancers, relay.clock, table.headTimeout)
+        announced = announcing(balancers, relay.clock, table.headTimeout, name)
     try:
         return Listener(
             name,

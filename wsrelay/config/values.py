@@ -237,6 +237,9 @@ _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?!//).")
 _PORTLESS = re.compile(r"tcp6?:(?!\d+(?::|\Z)|port=)(?:interface=)?([^:]*)(?::(\d+))?")
 
 
+_PORT = re.compile(r"(?:haproxy:)?(?:tcp6?|ssl|tls):(?:port=)?(\d+)")
+
+
 def _checkEndpoint(text: str) -> str:
     """Only what Twisted's own parser would not say well; the rest is for it to say."""
     if not _PREFIX.match(text):
@@ -244,6 +247,8 @@ def _checkEndpoint(text: str) -> str:
     if match := _PORTLESS.match(text):
         right = f"tcp:{match[2] or '8080'}:interface={match[1]}"
         raise ValueError(f'expected a port after "tcp:", as in "{right}"')
+    if (port := _PORT.match(text)) and int(port[1]) > 65535:
+        raise ValueError(f"{port[1]} is no port: they end at 65535")
     return text
 
 

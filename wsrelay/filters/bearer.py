@@ -236,7 +236,7 @@ class BearerFilter:
         except Exception as error:
             # A library's words may show what stands in the token; a kind of error cannot.
             why = str(error) if isinstance(error, _Refused) else type(error).__name__
-            _log.debug("{id}: the token is refused: {why}", id=exchange.id, why=why)
+            _log.info("{id}: the token is refused: {why}", id=exchange.id, why=why)
             return self._invalid
         self._tell(exchange.outbound.headers, fields)
         return None

@@ -79,13 +79,19 @@ class Announcement(Patience):
 
 
 def announce(
-    leg: Arrival, balancers: Balancers, clock: Any, timeout: float, done: Callable[[Arrival], None]
+    leg: Arrival,
+    balancers: Balancers,
+    clock: Any,
+    timeout: float,
+    done: Callable[[Arrival], None],
+    listener: str = "",
 ) -> None:
     """
     Hear whom a balancer speaks for.
 
     @param leg: as it was accepted; it reads.
     @param timeout: seconds for the whole header.
+    @param listener: its name, for the log.
     @param done: called with the leg, as it was accepted but for what is known of it: at once
         if it is no balancer's. Never called if one says nothing that can be understood: that
         is logged, and the leg is cut.
@@ -101,14 +107,17 @@ def announce(
         done(leg)
 
     def failed(error: ClientFault) -> None:
-        _log.warn("{balancer}: {detail}", balancer=balancer, detail=error.detail)
+        where = f"listener {listener}: " if listener else ""
+        _log.warn(
+            "{where}{balancer}: {detail}", where=where, balancer=balancer, detail=error.detail
+        )
         leg.abort()
 
     Announcement(clock, leg, timeout, read, failed)
 
 
 def announcing(
-    balancers: Balancers, clock: Any, timeout: float
+    balancers: Balancers, clock: Any, timeout: float, listener: str = ""
 ) -> Callable[[Arrival, Callable[[Arrival], None]], None]:
     """L{announce} as a step of L{wsrelay.l4.reception}: called with a leg and what comes next."""
-    return lambda leg, then: announce(leg, balancers, clock, timeout, then)
+    return lambda leg, then: announce(leg, balancers, clock, timeout, then, listener)

@@ -28,12 +28,13 @@ _log = Logger()
 @implementer(IRelay)
 class Hub:
     """
-    Ids, observers, and what is open.
+    Ids, observers, caches, and what is open.
 
     @ivar reactor: the reactor.
     @ivar clock: the same time, with timers that cost less.
     @ivar directory: where relative file names of the configuration begin.
     @ivar reservedFrom: the first descriptor that no client is admitted to.
+    @ivar caches: those of the configuration that runs, by name.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Hub:
         self.directory = directory
         self.clock = Timers(reactor)
         self.reservedFrom = reservedFrom(reserve)
+        self.caches: dict[str, Any] = {}
         self._observers = tuple(observers)
         # By kind of event, who hears of it: found out once.
         self._hearers: dict[type[Event], tuple[Any, ...]] = {}
@@ -88,6 +90,10 @@ class Hub:
                 observer.observe(event)
             except Exception:
                 _log.failure("observer {observer!r} failed", Failure(), observer=observer)
+
+    def purge(self, url: str) -> int:
+        """Forget what all caches keep for a URL, see L{IRelay.purge}."""
+        return sum(cache.purge(url) for cache in self.caches.values())
 
     def opened(
         self, link: Any, leave: Callable[[], None], cut: Callable[[], None] | None = None

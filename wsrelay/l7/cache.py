@@ -437,6 +437,8 @@ def _urlsOf(url: str) -> list[URL]:
     if port is None or not parts.netloc or not url.isascii():
         raise ValueError(f"expected an http or https URL such as http://a.example/b, not {url!r}")
     host = parts.netloc.lower().removesuffix(port)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    # A "?" with nothing behind it counts, as it does to backends; urlsplit loses it.
+    rest = url.partition("#")[0].partition("://")[2].removeprefix(parts.netloc)
+    target = rest if rest.startswith("/") else f"/{rest}"
     scheme = parts.scheme.encode("ascii")
     return [(scheme, each.encode("ascii"), target) for each in (host, host + port)]

@@ -134,7 +134,10 @@ class Connection:
         try:
             head, self._ahead = self._head.feed(data)
             if head is None:
-                if wasEmpty and self._served and not self._head.empty:
+                if self._hasFinished:
+                    # It never will be.
+                    self._close()
+                elif wasEmpty and self._served and not self._head.empty:
                     self.deadline.set(self._settings.headTimeout, self._late)
                 return
             self._begin(parseRequest(head, self._settings.maxHeaders), len(head))

@@ -188,7 +188,8 @@ class TLSLayer:
         settled, self._settled = self._settled, None
         reason = self._reason or reason
         if settled is not None:
-            settled(ConnectionLost(reason.getErrorMessage()))
+            error: Any = reason.value
+            settled(error)
         if protocol is not None:
             protocol.connectionLost(reason)
 

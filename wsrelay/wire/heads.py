@@ -223,7 +223,7 @@ def _withHost(headers: Headers, authority: bytes) -> Headers:
 def _checkExpectation(expectations: list[bytes]) -> None:
     """RFC 9110 section 10.1.1 knows one expectation; a list of it is a disguise."""
     if [value.lower() for value in expectations] != [b"100-continue"]:
-        raise ExpectationFailed(f"Expect: {expectations!r:.80}")
+        raise ExpectationFailed(f"Expect: {b', '.join(expectations)[:80]!r}")
 
 
 # ---------------------------------------------------------------------------- responses
