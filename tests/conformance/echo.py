@@ -33,7 +33,12 @@ class EchoFactory(WebSocketServerFactory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setProtocolOptions(failByDrop=False, perMessageCompressionAccept=_deflate)
+        self.setProtocolOptions(
+            openHandshakeTimeout=30,
+            closeHandshakeTimeout=30,
+            failByDrop=False,
+            perMessageCompressionAccept=_deflate,
+        )
 
 
 def _deflate(offers: Iterable[Any]) -> PerMessageDeflateOfferAccept | None:

@@ -215,6 +215,8 @@ class AutobahnTests(AsynchronousEndToEnd):
         factory.protocol = _Conversation
         factory.messages, factory.fragmentSize = self.messages, fragmentSize
         factory.done = done = Deferred()
+        # Its own patience of a second is too short for a machine that does other things, too.
+        factory.setProtocolOptions(openHandshakeTimeout=30, closeHandshakeTimeout=30)
         if compress:
             factory.setProtocolOptions(
                 perMessageCompressionOffers=[PerMessageDeflateOffer()],
@@ -234,7 +236,9 @@ class AutobahnTests(AsynchronousEndToEnd):
         from twisted.internet import reactor
 
         backend = EchoFactory()
-        backend.setProtocolOptions(echoCloseCodeReason=True)
+        backend.setProtocolOptions(
+            echoCloseCodeReason=True, openHandshakeTimeout=30, closeHandshakeTimeout=30
+        )
         port = reactor.listenTCP(0, backend, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         relay = self.relay(level, port.getHost().port)
