@@ -439,6 +439,8 @@ class CommandLineTests(SynchronousTestCase):
         for claim, work, peers in [
             ("echo", "ws-64", ["relay", "wsrelay"]),
             ("http", "http-get-16k", ["relay", "wsrelay"]),
+            ("http", "http-get-128", ["relay", "wsrelay-kept-quiet"]),
+            ("cache", "http-cached-16k", ["wsrelay-kept", "wsrelay-cache"]),
             ("handshakes", "https-handshake", ["relay-tls", "wsrelay-certificates"]),
             ("handshakes", "https-handshake-1.2", ["relay-tls", "wsrelay-certificates"]),
             ("handshakes", "https-connect", ["relay-tls", "wsrelay-certificates"]),

@@ -104,10 +104,10 @@ class Pool(Table):
         examples=["v2"],
     )
     keepAlive: WholeNumber = Field(
-        default=32,
+        default=128,
         description="How many connections to each backend may wait for their next request (L7). "
         "With 0 each is closed after its first. WebSockets have connections of their own.",
-        examples=[0, 256],
+        examples=[0, 32],
     )
     keepAliveTimeout: Seconds = Field(
         default=60.0,

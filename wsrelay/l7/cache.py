@@ -204,6 +204,7 @@ class Cache:
         hearer: Reader,
         make: Make,
         pool: str = "",
+        isPlain: bool = False,
     ) -> AnyErrand:
         """
         Something that answers a request as an errand does, from here or from a backend.
@@ -213,11 +214,12 @@ class Cache:
         @param make: makes an errand to a backend with these fields. It may be called later,
             or never, and what it made may outlive the exchange.
         @param pool: its name: pools share a cache and never an answer.
+        @param isPlain: whether the request is known to have no body.
         """
         assert inbound.request is not None
         asked = Asked(request, inbound, pool, self.settings.rules.isObedient)
         if request.method in ("GET", "HEAD"):
-            if not asked.isPassing and not mayHaveBody(inbound.request):
+            if not asked.isPassing and (isPlain or not mayHaveBody(inbound.request)):
                 return Cached(self, asked, hearer, make)
             marked = Marked(hearer, b"wsrelay; fwd=bypass")
         else:

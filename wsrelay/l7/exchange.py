@@ -251,7 +251,9 @@ class Exchange:
         """Let the cache answer, or send for an answer."""
         outbound = OutboundRequest(sent[1], sent[2], headers)
         make = partial(_errandFor, sent, self.inbound, self._clock)
-        self._errand = plan.cache.errand(outbound, self.inbound, self, make, plan.pool.name)
+        self._errand = plan.cache.errand(
+            outbound, self.inbound, self, make, plan.pool.name, self._isPlain
+        )
         self._errand.begin()
 
     def _send(self, outgoing: Outgoing) -> None:
