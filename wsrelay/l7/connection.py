@@ -26,15 +26,11 @@ from wsrelay.l7.pace import Pace, Paced, takenBy
 from wsrelay.l7.pages import page, phrase, withoutBody
 from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Headers, Inbound, Kind, Party, Phase, Request, Respond
-from wsrelay.plane.legs import Leg
+from wsrelay.plane.legs import Leg, unheard
 from wsrelay.wire.bodies import BodyKind, BodyReader, Framing, bodyReader, chunk, lastChunk
 from wsrelay.wire.heads import HeadReader, parseRequest, writeResponse
 
 __all__ = ["Connection"]
-
-
-def _nothing(data: bytes) -> None:
-    """The leg was given away: nothing can come."""
 
 
 class Connection:
@@ -297,7 +293,7 @@ class Connection:
         self.deadline.stop()
         self._unpaced()
         # Nobody holds on to it by its own method: it is over now, whatever becomes of the leg.
-        self._state = _nothing
+        self._state = unheard
         ahead, self._ahead = self._ahead, b""
         self._leg.hold(ahead)
         return self._leg

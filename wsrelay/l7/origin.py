@@ -27,7 +27,7 @@ from wsrelay.l7.linger import Linger
 from wsrelay.l7.outgoing import isPersonal
 from wsrelay.l7.trailers import Trailers
 from wsrelay.model import Response
-from wsrelay.plane.legs import Leg
+from wsrelay.plane.legs import Leg, unheard
 from wsrelay.wire.bodies import BodyKind, BodyReader, Framing, bodyReader, responseFraming
 from wsrelay.wire.heads import HeadReader, parseResponse
 
@@ -120,7 +120,7 @@ class Origin:
         self.isFull = False
         self.trailers: Trailers = ()
         self._hearer: Any = None
-        self._failed: Callable[[BackendFault], None] = _unheard
+        self._failed: Callable[[BackendFault], None] = _untold
         self.received: Callable[[bytes], None] = self._unasked
 
     # -- for the hearer
@@ -196,7 +196,7 @@ class Origin:
         """The leg, holding still, after a 101; this object has nothing more to do with it."""
         rest, self._rest = self._rest, b""
         # Nobody must hold on to this by its own method, if the leg has another future.
-        self.received = _nothing
+        self.received = unheard
         self._hearer = None
         self.leg.hold(rest)
         return self.leg
@@ -334,7 +334,7 @@ class Origin:
 
     def _complete(self, rest: bytes) -> None:
         hearer, body = self._hearer, self._body
-        self._failed = _unheard
+        self._failed = _untold
         self.trailers = () if body is None else body.trailers
         mayStay = self._mayStay and self._isFed and not rest and self._stopped is None
         self._over()
@@ -361,7 +361,7 @@ class Origin:
         if self._hearer is not None:
             self._over()
             self.leg.abort()
-            failed, self._failed = self._failed, _unheard
+            failed, self._failed = self._failed, _untold
             failed(error)
 
     def _over(self) -> None:
@@ -371,12 +371,8 @@ class Origin:
             self.leg.starve()
 
 
-def _unheard(error: BackendFault) -> None:
+def _untold(error: BackendFault) -> None:
     """Nobody waits for an answer."""
-
-
-def _nothing(data: bytes) -> None:
-    """The leg was given away: nothing can come."""
 
 
 _DONE = Failure(ConnectionDone())

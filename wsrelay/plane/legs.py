@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from wsrelay.model import Address
 
-__all__ = ["Leg", "LegFactory", "Receiver", "addressOf", "takeOver"]
+__all__ = ["Leg", "LegFactory", "Receiver", "addressOf", "takeOver", "unheard"]
 
 
 class Receiver(TypingProtocol):
@@ -298,6 +298,10 @@ class LegFactory(Factory):
     ) -> Leg:
         """One connection, one leg."""
         return self._make()
+
+
+def unheard(data: bytes) -> None:
+    """In the place of a receiver's method once the leg was given away: nothing can come."""
 
 
 def takeOver(transport: Any, early: bytes = b"") -> Leg:
