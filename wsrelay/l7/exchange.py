@@ -202,7 +202,9 @@ class Exchange:
         self.route = plan.forward
         self._checkSize(self._framing.length)
         pool, says = plan.pool, SAYINGS[self.listener.settings.forwarded]
-        authority = pool.backends[0].destination.authority if pool.backends else ""
+        # A plain request has a Host.
+        isNamed = self._isPlain or not pool.backends
+        authority = "" if isNamed else pool.backends[0].destination.authority
         if plan.isEdited or self._upgrade is not None:
             if self._framing.trailer:
                 # Somebody here vouches for header fields, and a trailer could contradict them.

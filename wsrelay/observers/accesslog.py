@@ -14,6 +14,7 @@ other than C{Host}, Authorization and cookies among them, are never part of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from time import time
 from typing import Any
 
@@ -85,14 +86,14 @@ def _fields(event: Closed, mask: Mask = _MASK) -> dict[str, Any]:
         "id": event.id,
         "kind": event.kind.value,
         "client": _shown(str(inbound.client)),
-        "listener": _shown(inbound.listener),
-        "route": _shown(event.route),
-        "pool": _shown(event.pool),
-        "backend": _shown(event.backend),
+        "listener": _again(inbound.listener),
+        "route": _again(event.route),
+        "pool": _again(event.pool),
+        "backend": _again(event.backend),
         "duration": round(event.duration, 3),
         "party": reason.party.value,
         "phase": reason.phase.value,
-        "detail": _shown(mask(reason.detail[:_LONGEST])),
+        "detail": _again(mask(reason.detail[:_LONGEST])),
         "bytesToBackend": up.bytes,
         "bytesToClient": down.bytes,
     }
@@ -100,8 +101,8 @@ def _fields(event: Closed, mask: Mask = _MASK) -> dict[str, Any]:
         fields["serverName"] = _shown(inbound.serverName)
     if event.kind is not Kind.TUNNEL:
         request = inbound.request
-        fields["method"] = _shown(request.method if request else "")
-        fields["host"] = _shown(request.host if request else "")
+        fields["method"] = _again(request.method if request else "")
+        fields["host"] = _again(request.host if request else "")
         # In the line it stands between quotation marks.
         target = mask(request.target[:_LONGEST]) if request else ""
         fields["target"] = _shown(target).replace('"', "%22")
@@ -121,3 +122,7 @@ def _shown(text: str) -> str:
     if text.isprintable():
         return text or "-"
     return text.encode("unicode_escape").decode("ascii")
+
+
+# What is said in line after line. Peers choose some of it, so it is not kept for ever.
+_again = lru_cache(256)(_shown)
