@@ -25,6 +25,19 @@ __all__ = ["Hub"]
 _log = Logger()
 
 
+class _Hearers(dict[type[Event], tuple[Any, ...]]):
+    """Who hears of a kind of event, by the kind: found out once."""
+
+    def __init__(self, observers: tuple[Any, ...]) -> None:
+        self._observers = observers
+
+    def __missing__(self, kind: type[Event]) -> tuple[Any, ...]:
+        found = self[kind] = tuple(
+            each for each in self._observers if issubclass(kind, getattr(each, "hears", Event))
+        )
+        return found
+
+
 @implementer(IRelay)
 class Hub:
     """
@@ -32,6 +45,7 @@ class Hub:
 
     @ivar reactor: the reactor.
     @ivar clock: the same time, with timers that cost less.
+    @ivar hearers: by kind of event, who hears of it; where nobody does it need not be made.
     @ivar directory: where relative file names of the configuration begin.
     @ivar reservedFrom: the first descriptor that no client is admitted to.
     @ivar caches: those of the configuration that runs, by name.
@@ -54,8 +68,7 @@ class Hub:
         self.reservedFrom = reservedFrom(reserve)
         self.caches: dict[str, Any] = {}
         self._observers = tuple(observers)
-        # By kind of event, who hears of it: found out once.
-        self._hearers: dict[type[Event], tuple[Any, ...]] = {}
+        self.hearers = _Hearers(self._observers)
         self._ids = itertools.count(1)
         self._open: dict[Any, tuple[Callable[[], None], Callable[[], None] | None]] = {}
         self._waiting: list[Deferred[None]] = []
@@ -72,20 +85,11 @@ class Hub:
     @observers.setter
     def observers(self, observers: Sequence[Any]) -> None:
         self._observers = tuple(observers)
-        self._hearers.clear()
-
-    def hearers(self, kind: type[Event]) -> tuple[Any, ...]:
-        """Who hears of this kind of event; where nobody does it need not be made."""
-        found = self._hearers.get(kind)
-        if found is None:
-            found = self._hearers[kind] = tuple(
-                each for each in self._observers if issubclass(kind, getattr(each, "hears", Event))
-            )
-        return found
+        self.hearers = _Hearers(self._observers)
 
     def observe(self, event: Event) -> None:
         """Tell all observers, see L{IRelay.observe}."""
-        for observer in self.hearers(type(event)):
+        for observer in self.hearers[type(event)]:
             try:
                 observer.observe(event)
             except Exception:

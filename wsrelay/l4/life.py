@@ -79,7 +79,7 @@ class Life:
         self.codes: dict[Party, int] = {}
         self._isClosed = False
         self._calls: tuple[Callable[[CloseReason], None], ...] = ()
-        if self._relay.hearers(Opened):
+        if self._relay.hearers[Opened]:
             self._relay.observe(Opened(inbound.id, self._started, kind, inbound))
 
     def decided(self, decision: Decision | None) -> None:
@@ -87,14 +87,14 @@ class Life:
         if isinstance(decision, Forward):
             self.phase = Phase.DIAL
             self.route = decision
-        if self._relay.hearers(Decided):
+        if self._relay.hearers[Decided]:
             self._relay.observe(Decided(self.inbound.id, self._seconds(), decision))
 
     def connected(self, backend: str, leg: Leg) -> None:
         """A backend accepted, or one that had is used once more."""
         self.phase = Phase.ANSWER
         self.backend = backend
-        if self._relay.hearers(Connected):
+        if self._relay.hearers[Connected]:
             pool = self.route.pool if self.route else ""
             self._relay.observe(
                 Connected(self.inbound.id, self._seconds(), pool, backend, leg.peer)
@@ -110,7 +110,7 @@ class Life:
         """Bytes move now."""
         self.phase = Phase.RELAY
         self.kind = kind
-        if self._relay.hearers(Established):
+        if self._relay.hearers[Established]:
             now = self._seconds()
             self._relay.observe(
                 Established(self.inbound.id, now, kind, levels, subprotocol, extensions)
@@ -136,7 +136,7 @@ class Life:
         if self.reason is None:
             self.end(Party.RELAY, "ended")
         assert self.reason is not None
-        if self._relay.hearers(Closed):
+        if self._relay.hearers[Closed]:
             self._relay.observe(self._closed(self.reason, counts or {}))
         calls, self._calls = self._calls, ()
         for call in calls:

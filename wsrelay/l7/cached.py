@@ -206,22 +206,20 @@ class Cached:
     @ivar isBegun: whether it has heard the head.
     """
 
+    # As it is for most: an entry is there, and is given at once.
+    isBegun = False
+    _fwd = b"uri-miss"
+    _filling: Filling | None = None
+    _errand: AnyErrand | None = None
+    _position = 0
+    _isWhole = _isReading = _isPaused = _isDelivering = _isOver = False
+
     def __init__(self, cache: Cache, asked: Asked, hearer: Reader, make: Make) -> None:
         self.asked = asked
         self.hearer = hearer
-        self.isBegun = False
         self._cache = cache
         self._make = make
-        self._fwd = b"uri-miss"
-        self._filling: Filling | None = None
-        self._errand: AnyErrand | None = None
         self._pieces: list[bytes] = []
-        self._position = 0
-        self._isWhole = False
-        self._isReading = False
-        self._isPaused = False
-        self._isDelivering = False
-        self._isOver = False
 
     # -- the errand
 
@@ -266,7 +264,7 @@ class Cached:
         isAlone = entry.key not in entry.resource.fillings
         if answer is Verdict.REFRESH and isAlone and not self.asked.isHead:
             Filling(cache, entry.resource, self.asked, entry).refresh(self._make)
-        self.serve(entry, b"wsrelay; hit; ttl=%d" % (entry.terms.lifetime - age))
+        self.serve(entry, b"wsrelay; hit; ttl=%d" % (entry.terms.lifetime - age), age)
         return True
 
     def _fill(self, resource: Resource, entry: Entry | None) -> None:
@@ -339,10 +337,11 @@ class Cached:
         """C{Cache-Status} of an answer for which a backend was asked."""
         return b"wsrelay; fwd=" + self._fwd + more
 
-    def serve(self, entry: Entry, mark: bytes) -> None:
-        """Answer with an entry."""
+    def serve(self, entry: Entry, mark: bytes, age: float | None = None) -> None:
+        """Answer with an entry; C{age} is its own, if it is known."""
         self._filling = None
-        age = self._cache.age(entry)
+        if age is None:
+            age = self._cache.age(entry)
         if self._takesReady(entry):
             self.isBegun = self._isOver = True
             ready = entry.ready + b"Age: %d\r\nCache-Status: %b\r\n" % (age, mark)

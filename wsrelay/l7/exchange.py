@@ -536,7 +536,7 @@ class Exchange:
         self.door.answer(respond, isHead)
 
     def _close(self) -> None:
-        if not self.listener.relay.hearers(Closed):
+        if not self.listener.relay.hearers[Closed]:
             self.life.close()
             return
         up, down = Counts(bytes=self._toBackend), Counts(bytes=self._toClient)
