@@ -24,6 +24,10 @@ _SILENT = logging.getLogger("tests.endtoend.servers")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
+# Some tests connect three hundred times at once, and the server shares its process with all of
+# their clients: of what does not fit into its queue, the kernel resets some.
+_BACKLOG = 1024
+
 
 @contextlib.asynccontextmanager
 async def websocketsEcho(**options: Any) -> AsyncIterator[int]:
@@ -46,7 +50,7 @@ async def websocketsEcho(**options: Any) -> AsyncIterator[int]:
         return "second" if "second" in offered else None
 
     options = {"max_size": None, "ping_interval": None, "select_subprotocol": choose, **options}
-    async with serve(echo, "127.0.0.1", 0, logger=_SILENT, **options) as server:
+    async with serve(echo, "127.0.0.1", 0, logger=_SILENT, backlog=_BACKLOG, **options) as server:
         yield int(next(iter(server.sockets)).getsockname()[1])
 
 
@@ -74,7 +78,7 @@ async def tcpEcho() -> AsyncIterator[int]:
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=_BACKLOG)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:

@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs, formatEvent
@@ -37,6 +38,19 @@ class EndpointTests(SynchronousTestCase):
         self.assertIsInstance(proxied, ProxiedEndpoint)
         self.assertTrue(verifyObject(IStreamServerEndpoint, proxied))
         self.assertRaises(ValueError, endpointFrom, clock, "haproxy:carrier:pigeon", 10)
+
+    def test_queue(self) -> None:
+        """Many may connect at once, unless the endpoint says otherwise."""
+        for description, backlog in [
+            ("tcp:80", 1024),
+            ("tcp:80:interface=127.0.0.1", 1024),
+            ("haproxy:tcp:80", 1024),
+            ("tcp:80:backlog=7", 7),
+        ]:
+            memory = MemoryReactorClock()
+            endpoint = endpointFrom(memory, description, 1)
+            self.successResultOf(endpoint.listen(Factory()))
+            self.assertEqual(memory.tcpServers[0][2], backlog, description)
 
 
 class ProxiedTests(Road):

@@ -30,6 +30,8 @@ __all__ = ["ProxiedEndpoint", "endpointFrom"]
 
 _PREFIX = "haproxy:"
 _EVERYBODY = Balancers()
+_QUEUED = frozenset({"tcp", "tcp6", "ssl", "unix"})
+_BACKLOG = 1024
 
 
 def endpointFrom(reactor: Any, description: str, timeout: float) -> IStreamServerEndpoint:
@@ -40,9 +42,23 @@ def endpointFrom(reactor: Any, description: str, timeout: float) -> IStreamServe
     @raise Exception: what C{serverFromString} raises.
     """
     if not description.startswith(_PREFIX):
-        return serverFromString(reactor, description)  # type: ignore[no-any-return]  # not typed
-    inner = serverFromString(reactor, description.removeprefix(_PREFIX))
+        return _endpoint(reactor, description)
+    inner = _endpoint(reactor, description.removeprefix(_PREFIX))
     return ProxiedEndpoint(inner, reactor, timeout)
+
+
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """
+    Twisted's, with a longer queue: of fifty that connect at once, its default, the kernel turns
+    away the fifty-first. It has a limit of its own (C{net.core.somaxconn}).
+    """
+    if description.partition(":")[0] in _QUEUED and "backlog" not in description:
+        try:
+            longer = f"{description}:backlog={_BACKLOG}"
+            return serverFromString(reactor, longer)  # type: ignore[no-any-return]  # not typed
+        except Exception:
+            pass  # what is wrong is said about what was written
+    return serverFromString(reactor, description)  # type: ignore[no-any-return]  # not typed
 
 
 @implementer(IStreamServerEndpoint)
