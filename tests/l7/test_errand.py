@@ -4,6 +4,12 @@ Requests on connections that wait for them, and what happens when one of these i
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.defer import succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.l7.harness import (
     FORWARDED,
     HANDSHAKE,
@@ -16,8 +22,14 @@ from tests.l7.harness import (
     turns,
 )
 from tests.l7.peers import Client, Server
-from wsrelay.backends.pool import KeepAlive
-from wsrelay.model import Connected, Party, Phase
+from tests.l7.scripted import Asking
+from wsrelay.backends.backend import Backend, Destination
+from wsrelay.backends.balancers import RoundRobin
+from wsrelay.backends.pool import Dialled, KeepAlive, Pool
+from wsrelay.l7.errand import Errand
+from wsrelay.l7.outgoing import Outgoing
+from wsrelay.model import Address, Connected, Inbound, Party, Phase, RouteSettings
+from wsrelay.tls.backends import BackendTLS
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #: What the backend gets of it, with no word about closing.
@@ -208,6 +220,35 @@ class ReuseTests(ErrandTestCase):
 
 class NativeReuseTests(OnNativePlane, ReuseTests):
     """The same with the native engine's connections."""
+
+
+class InstantTests(SynchronousTestCase):
+    """A dial that comes to its end at once."""
+
+    def test_cancel(self) -> None:
+        """An errand that nobody wants any more lets go of its connection all the same."""
+
+        class Leg:
+            isLost = isAborted = False
+            peer = Address("192.0.2.1", 80)
+
+            def __getattr__(self, name: str) -> Any:
+                return lambda *_: None
+
+            def abort(self) -> None:
+                self.isAborted = True
+
+        leg: Any = Leg()
+        sender = Asking()
+        backend = Backend(Destination.parse("http://192.0.2.1"), Clock(), BackendTLS())
+        pool: Any = Pool("pool", [backend], RoundRobin())
+        pool.connect = lambda *_: succeed(Dialled(backend, leg))
+        inbound = Inbound("1", "public", Address("192.0.2.2"), Address("192.0.2.3"))
+        errand = Errand(pool, inbound, RouteSettings(), Outgoing("GET", b""), sender, Clock())
+        errand.begin()
+        self.assertEqual(sender.dials, 1)
+        errand.cancel()
+        self.assertTrue(leg.isAborted)
 
 
 class RetryTests(ErrandTestCase):

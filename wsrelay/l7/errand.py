@@ -145,10 +145,11 @@ class Errand:
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
         self._sender = None
-        if self._dial is not None:
-            self._dial.cancel()
-        elif self.origin is not None:
+        # A dial that came to its end at once is still known here.
+        if self.origin is not None:
             self.origin.cancel()
+        elif self._dial is not None:
+            self._dial.cancel()
 
     # -- finding a connection
 

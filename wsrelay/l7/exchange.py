@@ -219,7 +219,8 @@ class Exchange:
         fields = requestFields(self.inbound, False, hasContent, authority, says)
         sent = (plan, request.method, request.target, False, self._framing)
         if plan.cache is not None:
-            self._ask(plan, sent, MutableHeaders(fields))
+            headers = MutableHeaders(fields)
+            self._ask(plan, sent, OutboundRequest(request.method, request.target, headers))
             return
         frame(fields, self._framing, self._options())
         self._send(written(*sent, fields))
@@ -247,11 +248,10 @@ class Exchange:
         if plan.cache is None or isUpgrade:
             self._send(outgoing)
         else:
-            self._ask(plan, sent, outbound.headers)
+            self._ask(plan, sent, outbound)
 
-    def _ask(self, plan: Plan, sent: Sent, headers: MutableHeaders) -> None:
+    def _ask(self, plan: Plan, sent: Sent, outbound: OutboundRequest) -> None:
         """Let the cache answer, or send for an answer."""
-        outbound = OutboundRequest(sent[1], sent[2], headers)
         make = partial(_errandFor, sent, self.inbound, self._clock)
         self._errand = plan.cache.errand(
             outbound, self.inbound, self, make, plan.pool.name, self._isPlain
