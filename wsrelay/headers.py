@@ -7,29 +7,37 @@ Nothing here knows which fields mean what, and nothing here reads or writes a he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import TypeVar
 
-__all__ = ["Headers", "MutableHeaders", "checkedField"]
+__all__ = ["ByName", "Headers", "MutableHeaders", "checkedField"]
+
+T = TypeVar("T")
 
 
-class _LowerNames(dict[bytes, bytes]):
+class ByName(dict[bytes, T]):
     """
-    Names in lower case, by name. The same few dozen names stand in almost every head, and a
-    look-up is cheaper than making one of them again. Peers choose the keys, so there are few,
-    and short ones only.
+    What was made of a field's name, by the name as it was written. The same few dozen names stand
+    in almost every head, and a look-up is cheaper than making it again. Peers choose the keys, so
+    there are few, and short ones only.
     """
 
-    def __missing__(self, name: bytes) -> bytes:
-        lower = name.lower()
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[bytes], T]) -> None:
+        self._make = make
+
+    def __missing__(self, name: bytes) -> T:
+        made = self._make(name)
         if len(name) <= 40:
             if len(self) >= 1024:
                 self.clear()
-            self[name] = lower
-        return lower
+            self[name] = made
+        return made
 
 
-_LOWER = _LowerNames()
+_LOWER = ByName(bytes.lower)
 
 
 @lru_cache(1024)

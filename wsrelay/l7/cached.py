@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsrelay.errors import BackendFault, BackendTimeout
+from wsrelay.headers import ByName
 from wsrelay.l7.errand import Sender
 from wsrelay.l7.filling import AnyErrand, Filling, Make, Marked, marked
 from wsrelay.l7.pages import page, phrase
@@ -93,26 +94,19 @@ _PASSING = frozenset(
 )
 
 
-class _Roles(dict[bytes, bytes | None]):
+def _role(name: bytes) -> bytes | None:
     """
-    By a field's name as it was written: its name in lower case if the cache reads it, nothing
-    if the cache has nothing to do with a request that has it, C{None} for all others. Peers
-    choose the keys, so there are few, and short ones only.
+    A field's name in lower case if the cache reads it, nothing if the cache has nothing to do
+    with a request that has it, C{None} for all others.
     """
-
-    def __missing__(self, name: bytes) -> bytes | None:
-        lower = name.lower()
-        # As CGI has it, "_" is "-".
-        isPassing = lower.replace(b"_", b"-") in _PASSING
-        role = b"" if isPassing else lower if lower in _READ else None
-        if len(name) <= 40:
-            if len(self) >= 1024:
-                self.clear()
-            self[name] = role
-        return role
+    lower = name.lower()
+    # As CGI has it, "_" is "-".
+    if lower.replace(b"_", b"-") in _PASSING:
+        return b""
+    return lower if lower in _READ else None
 
 
-_ROLES = _Roles()
+_ROLES = ByName(_role)
 
 
 class Reader(Sender, TypingProtocol):

@@ -10,7 +10,9 @@ alone, whatever a filter did.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
+from wsrelay.headers import ByName
 from wsrelay.l7.forwarded import Saying, sayXForwarded
 from wsrelay.model import (
     Headers,
@@ -92,27 +94,15 @@ def saysClose(request: Request) -> bool:
     return any(token.lower() == "close" for token in request.headers.tokens("connection"))
 
 
-class _Known(dict[bytes, bool]):
-    """
-    By a field's name as it was written, whether it stays behind. The same few dozen names stand
-    in almost every head. Peers choose the keys, so there are few, and short ones only.
-    """
+def _stays(names: frozenset[bytes], withForwarding: bool, name: bytes) -> bool:
+    # Many backends take "_" for "-", as CGI does.
+    dashed = name.lower().replace(b"_", b"-")
+    return dashed in names or (withForwarding and _isForwarding(dashed))
 
-    __slots__ = ("_names", "_withForwarding")
 
-    def __init__(self, names: frozenset[bytes], withForwarding: bool = False) -> None:
-        self._names = names
-        self._withForwarding = withForwarding
-
-    def __missing__(self, name: bytes) -> bool:
-        # Many backends take "_" for "-", as CGI does.
-        dashed = name.lower().replace(b"_", b"-")
-        stays = dashed in self._names or (self._withForwarding and _isForwarding(dashed))
-        if len(name) <= 40:
-            if len(self) >= 1024:
-                self.clear()
-            self[name] = stays
-        return stays
+def _known(names: frozenset[bytes], withForwarding: bool = False) -> ByName[bool]:
+    """By a field's name, whether it stays behind."""
+    return ByName(partial(_stays, names, withForwarding))
 
 
 def _isForwarding(name: bytes) -> bool:
@@ -120,16 +110,16 @@ def _isForwarding(name: bytes) -> bool:
     return name in _FORWARDING or name.startswith(b"x-forwarded")
 
 
-_NOT_REQUESTED = _Known(FRAMING, withForwarding=True)
-_NOT_ASKED = _Known(_UPGRADE, withForwarding=True)
-_NOT_FRAMED = _Known(FRAMING)
+_NOT_REQUESTED = _known(FRAMING, withForwarding=True)
+_NOT_ASKED = _known(_UPGRADE, withForwarding=True)
+_NOT_FRAMED = _known(FRAMING)
 # RFC 9110 section 10.1.1: nobody expects 100 without content to send, or in HTTP/1.0.
-_NOT_OLD = _Known(FRAMING | {b"expect"}, withForwarding=True)
-_NOT_EMPTY = _Known(FRAMING | {b"expect"})
-_NOT_SHAKEN = _Known(_UPGRADE)
+_NOT_OLD = _known(FRAMING | {b"expect"}, withForwarding=True)
+_NOT_EMPTY = _known(FRAMING | {b"expect"})
+_NOT_SHAKEN = _known(_UPGRADE)
 
 
-def _endToEnd(headers: Headers, known: _Known) -> list[tuple[bytes, bytes]]:
+def _endToEnd(headers: Headers, known: ByName[bool]) -> list[tuple[bytes, bytes]]:
     """The fields that are meant for the other side."""
     fields = [pair for pair in headers.raw if not known[pair[0]]]
     values = headers.rawAll(b"connection")
